@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The XDP program: counts TCP packets by source address and destination port, and always passes the packet.
+ *
+ * It owns two generations of maps and of settings. `control` refers to the settings in force, which name the
+ * generation being written. The reader prepares the other settings and swaps the reference; the kernel answers
+ * that system call only when no running program can still use the old one (synchronize_rcu, as for every map of
+ * maps), so the old generation is read at rest and no count is lost or torn. Ports change the same way, between
+ * two intervals. Map sizes are set before load; there is no other input, and no packet byte is kept.
+ *
+ * Built twice: with IBSR_FRAGS for multi-buffer frames (Linux 5.18), without it for everything older.
+ */
+#include <linux/bpf.h>
+
+#include "count.h"
+
+#ifdef IBSR_FRAGS
+#define SECTION "xdp.frags"
+#else
+#define SECTION "xdp"
+#endif
+
+_Static_assert(sizeof(struct ibsr_key4) == 8, "ibsr_key4");
+_Static_assert(sizeof(struct ibsr_key6) == 20, "ibsr_key6");
+_Static_assert(sizeof(struct ibsr_counters) == 40, "ibsr_counters");
+_Static_assert(sizeof(struct ibsr_syns) == 16, "ibsr_syns");
+_Static_assert(sizeof(struct ibsr_total) == 80, "ibsr_total");
+_Static_assert(sizeof(struct ibsr_skipped) == 40, "ibsr_skipped");
+_Static_assert(sizeof(struct ibsr_settings) == 131076, "ibsr_settings");
+
+/* Sizes of the LRU maps and of totals are set before load; these are the least they can be. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1000);
+	__type(key, struct ibsr_key4);
+	__type(value, struct ibsr_counters);
+} known4_0 SEC(".maps"), known4_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1000);
+	__type(key, struct ibsr_key6);
+	__type(value, struct ibsr_counters);
+} known6_0 SEC(".maps"), known6_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1000);
+	__type(key, struct ibsr_key4);
+	__type(value, struct ibsr_syns);
+} syn4_0 SEC(".maps"), syn4_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1000);
+	__type(key, struct ibsr_key6);
+	__type(value, struct ibsr_syns);
+} syn6_0 SEC(".maps"), syn6_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct ibsr_total);
+} totals_0 SEC(".maps"), totals_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, IBSR_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct ibsr_skipped);
+} skipped SEC(".maps");
+
+struct settings_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ibsr_settings);
+} settings_0 SEC(".maps"), settings_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct settings_map);
+} control SEC(".maps") = {
+	.values = { &settings_0 },
+};
+
+static __always_inline void skip(__u32 generation, int reason)
+{
+	struct ibsr_skipped *skips = bpf_map_lookup_elem(&skipped, &generation);
+	if (skips)
+		skips->packets[reason]++;
+}
+
+SEC(SECTION)
+int ibsr(struct xdp_md *ctx)
+{
+	struct cursor cursor = { .at = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end };
+	struct packet packet = {};
+#ifdef IBSR_FRAGS
+	packet.length = bpf_xdp_get_buff_len(ctx);
+#else
+	packet.length = cursor.end - cursor.at;
+#endif
+
+	__u32 first = 0;
+	void *in_force = bpf_map_lookup_elem(&control, &first);
+	if (!in_force)
+		return XDP_PASS;
+	struct ibsr_settings *settings = bpf_map_lookup_elem(in_force, &first);
+	if (!settings)
+		return XDP_PASS;
+	__u32 generation = settings->generation & 1;
+
+	int reason = parse_packet(&cursor, &packet);
+	__u32 slot = reason < 0 ? 0 : settings->slot[packet.port & 0xffff];
+	if (!slot) {
+		__u32 skipped_as = reason < 0 ? -1 - reason : IBSR_OTHER_PORT;
+		if (skipped_as < IBSR_SKIPS)
+			skip(generation, skipped_as);
+		return XDP_PASS;
+	}
+
+	/* Map pointers are constants in each branch, so that the verifier can inline every look-up. */
+	if (!packet.v6 && !generation)
+		count(&totals_0, &known4_0, &syn4_0, &packet.key4, slot, &packet);
+	else if (!packet.v6)
+		count(&totals_1, &known4_1, &syn4_1, &packet.key4, slot, &packet);
+	else if (!generation)
+		count(&totals_0, &known6_0, &syn6_0, &packet.key6, slot, &packet);
+	else
+		count(&totals_1, &known6_1, &syn6_1, &packet.key6, slot, &packet);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

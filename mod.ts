@@ -1,0 +1,6 @@
+/**
+ * IBSR as a library. Needs no FFI and runs on any operating system.
+ *
+ * @module
+ */
+export type { Counters, NotCounted } from "./src/counters.ts";
