@@ -39,9 +39,5 @@ export function writeLine(line: string): void {
 
 /** The text with control characters made visible, so that it stays one line and moves no cursor. */
 export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replaceAll(
-    /[\x00-\x1f\x7f-\x9f\u2028\u2029]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return text.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
