@@ -42,7 +42,7 @@ export function exitCode(error: unknown): number {
 /** A thrown value's message on one line, for use after the colon of another message. */
 export function reason(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/ \(os error \d+\)/, "").replaceAll(/\s+/g, " ").trim();
+  return text.replace(/ \(os error \d+\)/, "").replace(/: \w+ '[^']*'$/, "").replaceAll(/\s+/g, " ").trim();
 }
 
 /** The candidate nearest to what was typed, if it is near enough to be a slip of the finger. */

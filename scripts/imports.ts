@@ -1,0 +1,99 @@
+/**
+ * Holds the sources against the table of who may use what. Fails `deno task lint` on any other edge.
+ *
+ * A rule names the files it is about and what they must not contain, or the only files that may contain a thing.
+ */
+interface File {
+  path: string;
+  /** The source without comments and string contents, so that words in prose don't count. */
+  code: string;
+  /** Modules of this project that it imports, as paths. */
+  imports: string[];
+}
+
+/** Modules that know nothing of the others. */
+const LEAVES = ["src/errors.ts", "src/log.ts", "src/layout.ts", "src/address.ts", "src/objects.ts"];
+
+/** Bytes in, values out: no operating system, no clock. */
+const PURE = [
+  "src/address.ts",
+  "src/convert.ts",
+  "src/counters.ts",
+  "src/elf.ts",
+  "src/heartbeat.ts",
+  "src/metrics.ts",
+  "src/model.ts",
+  "src/pcap.ts",
+  "src/safety.ts",
+  "src/snapshot.ts",
+  "src/walk.ts",
+  "src/systemd.ts",
+];
+
+/** What only the named files may contain. */
+const OWNERS: { what: string; pattern: RegExp; files: RegExp }[] = [
+  { what: "FFI", pattern: /Deno\.(dlopen|Unsafe\w+)/, files: /^src\/(xdp|libc|process)\.ts$/ },
+  { what: "fetch()", pattern: /\bfetch\(/, files: /^src\/s3\// },
+  { what: "timers", pattern: /\bset(Timeout|Interval)\(/, files: /^src\/(collect\.ts|s3\/.*)$/ },
+  { what: "Deno.args", pattern: /Deno\.args\b/, files: /^main\.ts$/ },
+  { what: "Deno.exit()", pattern: /Deno\.exit\(/, files: /^main\.ts$/ },
+  { what: "signals", pattern: /Deno\.addSignalListener/, files: /^(main|src\/collect)\.ts$/ },
+];
+
+async function* listSources(root: string, directory = "src"): AsyncGenerator<string> {
+  for await (const entry of Deno.readDir(root + directory)) {
+    const path = `${directory}/${entry.name}`;
+    if (entry.isDirectory) yield* listSources(root, path);
+    else if (/\.ts$/.test(path) && !path.endsWith(".d.ts")) yield path;
+  }
+}
+
+/** The module path that `specifier` means in `path`; undefined for a package. */
+function resolveImport(path: string, specifier: string): string | undefined {
+  if (!specifier.startsWith(".")) return undefined;
+  return new URL(specifier, `file:///${path}`).pathname.slice(1);
+}
+
+function parseSource(path: string, text: string): File {
+  const plain = text.replaceAll(/\/\*[\s\S]*?\*\/|(?<![:"'`])\/\/.*$/gm, "");
+  const imports = [...plain.matchAll(/(?:from|import|import\()\s*"([^"]+)"/g)]
+    .map((m) => resolveImport(path, m[1]!))
+    .filter((p) => p !== undefined);
+  return { path, code: plain.replaceAll(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""'), imports };
+}
+
+/** What is wrong with a file, a sentence each. */
+export function checkFile({ path, code, imports }: File): string[] {
+  const wrong: string[] = [];
+  const ours = imports.filter((p) => p.endsWith(".ts"));
+  if (LEAVES.includes(path) && path !== "src/objects.ts" && ours.length > 0) {
+    wrong.push(`${path} imports ${ours.join(", ")}: it may import nothing`);
+  }
+  if (PURE.includes(path)) {
+    if (/\bDeno\./.test(code)) wrong.push(`${path} uses Deno: it is pure`);
+    if (/\b(Date\.now|performance\.now|new Date\(\))/.test(code)) wrong.push(`${path} reads a clock: it is pure`);
+    for (const used of ours.filter((p) => ![...LEAVES, ...PURE].includes(p))) {
+      wrong.push(`${path} imports ${used}, which is not pure`);
+    }
+  }
+  if (path !== "main.ts" && !path.startsWith("src/cli/") && ours.some((p) => p.startsWith("src/cli/"))) {
+    wrong.push(`${path} imports the command line: data flows the other way`);
+  }
+  for (const { what, pattern, files } of OWNERS) {
+    if (pattern.test(code) && !files.test(path)) wrong.push(`${path} uses ${what}: only ${files.source} may`);
+  }
+  return wrong;
+}
+
+if (import.meta.main) {
+  const root = new URL("../", import.meta.url).pathname;
+  const wrong: string[] = [];
+  for await (const path of listSources(root)) {
+    wrong.push(...checkFile(parseSource(path, Deno.readTextFileSync(root + path))));
+  }
+  for (const path of ["main.ts", "mod.ts"]) {
+    wrong.push(...checkFile(parseSource(path, Deno.readTextFileSync(root + path))));
+  }
+  for (const line of wrong) console.error(line);
+  if (wrong.length > 0) Deno.exit(1);
+}

@@ -1,0 +1,134 @@
+/**
+ * Tests that need more than Deno: they are skipped with a reason, or fail if IBSR_REQUIRE names the need.
+ */
+
+import { captureDirectory } from "./ground_truth.ts";
+
+/** What a test can need; the values of IBSR_REQUIRE. */
+export type Need =
+  | "kernel"
+  | "captures"
+  | "shells"
+  | "executable"
+  | "embedded"
+  | "counting"
+  | "compiler"
+  | "denort"
+  | "aarch64"
+  | "debian"
+  | "prometheus"
+  | "systemd"
+  | "machine";
+
+/** A Deno for aarch64, as scripts/setup installs it. */
+export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-arm64-glibc/deno", import.meta.url)
+  .pathname;
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function onPath(command: string): boolean {
+  return (Deno.env.get("PATH") ?? "").split(":").some((directory) => exists(`${directory}/${command}`));
+}
+
+/** Those of the commands that are not there. */
+function listMissing(commands: string[]): string | undefined {
+  return commands.filter((command) => !onPath(command)).join(", ") || undefined;
+}
+
+/** What is missing for a need, in words; undefined if nothing is. */
+const MISSING: Record<Need, () => string | undefined> = {
+  kernel: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    if (Deno.uid() !== 0) return "root";
+    const missing = listMissing("ip clang bpftool ethtool tcpdump tshark tcpreplay setpriv python3".split(" "));
+    if (missing) return missing;
+    if (!exists(new URL("../bpf/ibsr_frags.o", import.meta.url).pathname)) return "the compiled kernel program";
+    const { success } = new Deno.Command("bpftool", { args: ["prog", "list"], stdout: "null", stderr: "null" })
+      .outputSync();
+    return success ? undefined : "bpf()";
+  },
+  shells: () => listMissing(["man", "bash", "zsh", "fish"]),
+  executable: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    if (Deno.uid() !== 0) return "root";
+    const program = Deno.env.get("IBSR_PROGRAM");
+    if (!program || !exists(program)) return "the executable (IBSR_PROGRAM)";
+    return listMissing(["unshare", "setpriv", "setcap", "strace", "clang"]);
+  },
+  compiler: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    return listMissing(["clang", "llvm-strip", "llvm-readelf", "dpkg-deb"]);
+  },
+  counting: () => MISSING.executable() ?? MISSING.kernel(),
+  denort: () => {
+    const missing = MISSING.compiler();
+    if (missing || Deno.env.has("DENORT_BIN")) return missing;
+    const { stdout } = new Deno.Command(Deno.execPath(), { args: ["info", "--json"], stderr: "null" }).outputSync();
+    const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
+    const path = `dl/release/v${Deno.version.deno}/denort-${Deno.build.arch}-unknown-linux-gnu.zip`;
+    return exists(`${denoDir}/${path}`) ? undefined : "Deno's runtime base (DENORT_BIN, or in Deno's cache)";
+  },
+  embedded: () => {
+    const missing = MISSING.executable() ?? listMissing(["llvm-readelf", "qemu-x86_64-static"]);
+    if (missing) return missing;
+    const { stdout } = new Deno.Command(Deno.env.get("IBSR_PROGRAM")!, { args: ["version"] }).outputSync();
+    return new TextDecoder().decode(stdout).includes("embedded") ? undefined : "an embedded executable";
+  },
+  aarch64: () => {
+    if (!exists("/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1")) return "libc6-arm64-cross";
+    if (!exists(AARCH64_DENO)) return "Deno for aarch64 (install_deno_aarch64 of scripts/setup)";
+    return listMissing(["qemu-aarch64-static", "clang"]);
+  },
+  debian: () => {
+    return MISSING.executable() ?? listMissing(["debootstrap", "lintian", "dpkg-deb"]);
+  },
+  captures: () => captureDirectory() ? undefined : "the captures with ground truth (IBSR_PCAPS)",
+  prometheus: () => {
+    if (!exists("/usr/bin/python3")) return "python3-prometheus-client";
+    const { success } = new Deno.Command("/usr/bin/python3", {
+      args: ["-c", "import prometheus_client"],
+      stderr: "null",
+    })
+      .outputSync();
+    return success ? undefined : "python3-prometheus-client";
+  },
+  systemd: () => onPath("systemd-analyze") ? undefined : "systemd",
+  machine: () => {
+    const commands = ["systemctl", "journalctl", "nsenter", "unshare", "findmnt"].filter((c) => !onPath(c));
+    if (!exists("/lib/systemd/systemd")) commands.push("systemd");
+    const missing = commands.length > 0 ? commands.join(", ") : MISSING.kernel();
+    if (missing !== undefined) return missing;
+    // Where / is an overlay already (a container) there may be none on top of it.
+    const overlay = "mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w /mnt/r && " +
+      "mount -t overlay o -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r && mount -t cgroup2 c /mnt/w";
+    const { success } = new Deno.Command("unshare", {
+      args: ["--mount", "--cgroup", "--propagation", "private", "sh", "-c", overlay],
+      stderr: "null",
+    }).outputSync();
+    return success ? undefined : "overlay and cgroup2 mounts";
+  },
+};
+
+/** Declares a test with one need or several. */
+export function testWith(
+  needs: Need | readonly Need[],
+  name: string,
+  fn: (t: Deno.TestContext) => void | Promise<void>,
+): void {
+  const lacking = [needs].flat().map((need) => ({ need, missing: MISSING[need]() })).find((n) => n.missing);
+  if (!lacking) return Deno.test(name, fn);
+  const { need, missing } = lacking;
+  if ((Deno.env.get("IBSR_REQUIRE") ?? "").split(",").includes(need)) {
+    return Deno.test(name, () => {
+      throw new Error(`missing: ${missing}`);
+    });
+  }
+  Deno.test({ name: `${name} [skipped, missing: ${missing}]`, ignore: true, fn });
+}
