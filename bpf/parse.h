@@ -77,6 +77,8 @@ static __always_inline int skip_ethertype(__be16 protocol)
 	case bpf_htons(ETH_P_MACSEC):
 	case bpf_htons(ETH_P_BATMAN):
 	case bpf_htons(ETH_P_NSH):
+	case bpf_htons(0x88e7): /* provider backbone bridging */
+	case bpf_htons(ETH_P_TEB):
 		return SKIP(IBSR_UNKNOWN_ENCAPSULATION);
 	}
 	return SKIP(IBSR_NOT_TCP);
@@ -90,6 +92,8 @@ static __always_inline int skip_protocol(__u8 protocol)
 	case IPPROTO_IPV6:
 	case IPPROTO_GRE:
 	case IPPROTO_ESP:
+	case IPPROTO_AH: /* over IPv4; over IPv6 it is walked */
+	case IPPROTO_COMP:
 	case IPPROTO_MPLS:
 	case 115: /* L2TP */
 	case 97:  /* EtherIP */
