@@ -1,10 +1,12 @@
 /**
- * From the kernel's class sums to counters.
+ * From what was read of the maps to deltas.
  *
  * Each packet adds to one of eight classes, or to a whole-number combination of them (bpf/ibsr.h, bpf/count.h);
- * the counters are sums of classes modulo 2^32. Pure: bytes in, numbers out.
+ * the counters are sums of classes modulo 2^32. A reading's rows come in no order, and a source can be in two
+ * maps; a delta has each source and port once, sorted. Pure: bytes in, numbers out. Rows stay in the kernel's
+ * layout: at a million of them, objects would cost ten times the memory and the time.
  */
-import { CLASS } from "./layout.ts";
+import { CLASS, COUNTERS, SYNS } from "./layout.ts";
 
 /** What is counted of TCP packets, by source and destination port. Names and meanings as in a snapshot. */
 export interface Counters {
@@ -60,24 +62,254 @@ export const SKIP_NAMES = [
   "unknown_encapsulation",
 ] as const satisfies readonly (keyof NotCounted)[];
 
+/** Rows of one address family in the kernel's layout: `count` keys of `keySize` bytes and as many values. */
+export interface Table {
+  /** 8 for IPv4, 20 for IPv6: address, port (both in network order), two zero bytes. */
+  readonly keySize: number;
+  count: number;
+  keys: Uint8Array<ArrayBuffer>;
+  /** `struct ibsr_counters` each; the buffer starts with them. */
+  values: Uint8Array<ArrayBuffer>;
+}
+
+/** Everything that one read of the maps took out of them. */
+export interface Reading {
+  /** When the maps were swapped, which ends the interval: by the monotonic clock, and since 1970. */
+  readonly takenAt: { readonly monotonicMs: number; readonly wallMs: number };
+  /** The ports that were counted. */
+  readonly ports: readonly number[];
+  /** Ports with traffic: class sums over all CPUs, in the order of `enum ibsr_class`. */
+  readonly totals: { readonly port: number; readonly bytes: number; readonly classes: Float64Array }[];
+  /** Frames not counted, in the order of `enum ibsr_skip`. */
+  readonly skipped: Float64Array;
+  /** Entries made in the LRU maps; what is not in `entries` was evicted. */
+  readonly inserted: number;
+  /** Entries found, by map. */
+  readonly entries: Entries;
+  readonly v4: Table;
+  readonly v6: Table;
+}
+
+/** Entries by map: `known` sources have sent more than SYNs. */
+export interface Entries {
+  known4: number;
+  known6: number;
+  syn4: number;
+  syn6: number;
+}
+
+/** A table with its rows in order: each key once, by address and port, those without a packet left out. */
+export interface Rows extends Table {
+  /** Row numbers. */
+  readonly order: Uint32Array;
+}
+
+/** What was counted in one interval on one interface. */
+export interface Delta {
+  readonly takenAt: Reading["takenAt"];
+  readonly ports: readonly number[];
+  readonly v4: Rows;
+  readonly v6: Rows;
+  /** Exact, by port; ports without traffic are left out. */
+  readonly totals: (Counters & { readonly port: number })[];
+  /** Totals less rows: what the maps had no room for. */
+  readonly unattributed: Counters;
+  /** Entries that were pushed out by others before they were read. */
+  readonly evicted: number;
+  readonly notCounted: NotCounted;
+  readonly entries: Entries;
+}
+
 /**
- * The counters of a row of class sums.
- *
- * @param bytes Sum of frame lengths.
- * @param c Class sums modulo 2^32, in the order of `enum ibsr_class`, from index `at`.
+ * Turns a reading into a delta. Rows of the same key are added up in place: a reading can be used once.
  */
-export function countersOf(bytes: number, c: ArrayLike<number>, at = 0): Counters {
-  const of = (k: number) => c[at + k]!;
+export function toDelta(reading: Reading): Delta {
+  const totals = reading.totals
+    .map(({ port, bytes, classes }) => ({ port, ...exactCounters(bytes, classes) }))
+    .sort((a, b) => a.port - b.port);
+  const unattributed = noCounters();
+  for (const total of totals) addCounters(unattributed, total, 1);
+  for (const table of [reading.v4, reading.v6]) addCounters(unattributed, sumRows(table), -1);
+  const { known4, known6, syn4, syn6 } = reading.entries;
+  return {
+    takenAt: reading.takenAt,
+    ports: reading.ports,
+    v4: orderRows(reading.v4),
+    v6: orderRows(reading.v6),
+    totals,
+    unattributed,
+    evicted: reading.inserted - (known4 + known6 + syn4 + syn6),
+    notCounted: Object.fromEntries(SKIP_NAMES.map((name, i) => [name, reading.skipped[i]!])) as unknown as NotCounted,
+    entries: reading.entries,
+  };
+}
+
+/** Counters that are all zero. */
+export function noCounters(): Counters {
+  return { packets: 0, bytes: 0, syn: 0, ack: 0, handshake_ack: 0, rst: 0, syn_ack: 0, fin: 0, data: 0 };
+}
+
+/** Adds `sign` times `amount` to `sum`. */
+export function addCounters(sum: Counters, amount: Counters, sign: 1 | -1): void {
+  for (const name of COUNTER_NAMES) sum[name] += sign * amount[name];
+}
+
+/** Counters of exact class sums: not modulo anything, so they may be those of many rows. */
+function exactCounters(bytes: number, c: Float64Array): Counters {
+  const of = (k: number) => c[k]!;
   const { NONE, SYN, SYN_ACK, ACK_DATA, ACK, RST, RST_ACK, FIN_ACK } = CLASS;
   return {
-    packets: (of(NONE) + of(SYN) + of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST) + of(RST_ACK) + of(FIN_ACK)) >>> 0,
+    packets: of(NONE) + of(SYN) + of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST) + of(RST_ACK) + of(FIN_ACK),
     bytes,
-    syn: (of(SYN) + of(SYN_ACK)) >>> 0,
-    ack: (of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST_ACK) + of(FIN_ACK)) >>> 0,
-    handshake_ack: (of(ACK) + of(FIN_ACK)) >>> 0,
-    rst: (of(RST) + of(RST_ACK)) >>> 0,
-    syn_ack: of(SYN_ACK) >>> 0,
-    fin: of(FIN_ACK) >>> 0,
-    data: of(ACK_DATA) >>> 0,
+    syn: of(SYN) + of(SYN_ACK),
+    ack: of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST_ACK) + of(FIN_ACK),
+    handshake_ack: of(ACK) + of(FIN_ACK),
+    rst: of(RST) + of(RST_ACK),
+    syn_ack: of(SYN_ACK),
+    fin: of(FIN_ACK),
+    data: of(ACK_DATA),
   };
+}
+
+const WORDS = COUNTERS.sizeof / 4;
+
+/** The words of a table's values: bytes (low, high), then the classes. */
+export function wordsOf(table: Table): Uint32Array {
+  return new Uint32Array(table.values.buffer, 0, table.count * WORDS);
+}
+
+/** The counters of a row: `words` as of `wordsOf()`, from index `at`. Each is below 2^32, `bytes` below 2^53. */
+export function countersAt(words: Uint32Array, at: number): Counters {
+  const none = words[at + 2]!, syn = words[at + 3]!, syn_ack = words[at + 4]!, data = words[at + 5]!;
+  const pure = words[at + 6]!, rst = words[at + 7]!, rst_ack = words[at + 8]!, fin = words[at + 9]!;
+  return {
+    packets: (none + syn + syn_ack + data + pure + rst + rst_ack + fin) >>> 0,
+    bytes: words[at + 1]! * 0x1_0000_0000 + words[at]!,
+    syn: (syn + syn_ack) >>> 0,
+    ack: (syn_ack + data + pure + rst_ack + fin) >>> 0,
+    handshake_ack: (pure + fin) >>> 0,
+    rst: (rst + rst_ack) >>> 0,
+    syn_ack,
+    fin,
+    data,
+  };
+}
+
+/**
+ * The class sums of counters, in the order of `enum ibsr_class`: the inverse of what counters are sums of, by the
+ * formulas of bpf/count.h. Exact, so some may be below zero.
+ */
+export function classesOf(c: Counters): Float64Array<ArrayBuffer> {
+  return Float64Array.of(
+    c.packets - c.syn - c.rst - c.handshake_ack - c.data,
+    c.syn - c.syn_ack,
+    c.syn_ack,
+    c.data,
+    c.handshake_ack - c.fin,
+    c.rst - c.ack + c.syn_ack + c.handshake_ack + c.data,
+    c.ack - c.syn_ack - c.handshake_ack - c.data,
+    c.fin,
+  );
+}
+
+/**
+ * Writes counters as a row: the inverse of `countersAt()`.
+ *
+ * @param words Receives the words of one value from index `at`.
+ */
+export function writeCounters(words: Uint32Array, at: number, c: Counters): void {
+  words[at] = c.bytes % 0x1_0000_0000;
+  words[at + 1] = Math.floor(c.bytes / 0x1_0000_0000);
+  words.set(classesOf(c), at + 2); // modulo 2^32
+}
+
+/** The sum of all rows. */
+function sumRows(table: Table): Counters {
+  const sum = noCounters(), words = wordsOf(table);
+  for (let at = 0; at < words.length; at += WORDS) {
+    const row = countersAt(words, at);
+    sum.packets += row.packets;
+    sum.bytes += row.bytes;
+    sum.syn += row.syn;
+    sum.ack += row.ack;
+    sum.handshake_ack += row.handshake_ack;
+    sum.rst += row.rst;
+    sum.syn_ack += row.syn_ack;
+    sum.fin += row.fin;
+    sum.data += row.data;
+  }
+  return sum;
+}
+
+/**
+ * Writes values of `syn4_*` or `syn6_*` as rows.
+ *
+ * @param syns `count` of `struct ibsr_syns`.
+ * @param values Receives `count` of `struct ibsr_counters`.
+ */
+export function expandSyns(syns: Uint8Array, values: Uint8Array, count: number): void {
+  const from = new DataView(syns.buffer, syns.byteOffset), to = new Uint32Array(values.buffer, values.byteOffset);
+  for (let i = 0; i < count; i++) {
+    const at = i * SYNS.sizeof, syn = from.getUint32(at + SYNS.syn, true), data = from.getUint32(at + SYNS.data, true);
+    writeCounters(to, i * WORDS, {
+      ...noCounters(),
+      packets: syn,
+      bytes: from.getUint32(at + 4, true) * 0x1_0000_0000 + from.getUint32(at, true),
+      syn,
+      data,
+    });
+  }
+}
+
+/** Sorts a table's rows by address and port, and adds rows of the same key up. */
+function orderRows(table: Table): Rows {
+  const words = wordsOf(table), { keySize, count } = table;
+  const keys = new DataView(table.keys.buffer, table.keys.byteOffset);
+  let order = new Uint32Array(count), live = 0;
+  for (let row = 0; row < count; row++) {
+    // A source whose SYNs have all moved to `known` leaves an empty row behind. Not empty is also one whose bytes
+    // have moved and a SYN has not, since they move one after the other: together with `known` it is right.
+    let any = 0;
+    for (let at = row * WORDS; at < (row + 1) * WORDS; at++) any |= words[at]!;
+    if (any !== 0) order[live++] = row;
+  }
+  order = order.subarray(0, live);
+  if (live > 1) {
+    // Radix sort, 16 bits at a time from the port up; each pass keeps the order of the last.
+    let other = new Uint32Array(live);
+    const starts = new Uint32Array(65537);
+    for (let digit = keySize - 4; digit >= 0; digit -= 2) {
+      starts.fill(0);
+      for (let i = 0; i < live; i++) starts[keys.getUint16(order[i]! * keySize + digit) + 1]!++;
+      if (starts[keys.getUint16(order[0]! * keySize + digit) + 1] === live) continue; // all the same
+      for (let i = 1; i < 65536; i++) starts[i]! += starts[i - 1]!;
+      for (let i = 0; i < live; i++) {
+        const row = order[i]!;
+        other[starts[keys.getUint16(row * keySize + digit)]!++] = row;
+      }
+      [order, other] = [other, order];
+    }
+    order = order.subarray(0, mergeEqual(keys, keySize, words, order));
+  }
+  return { keySize, count, keys: table.keys, values: table.values, order };
+}
+
+/** Adds each row to the one before it if their keys are equal; returns how many are left in `order`. */
+function mergeEqual(keys: DataView, keySize: number, words: Uint32Array, order: Uint32Array): number {
+  let kept = 0;
+  for (let i = 1; i < order.length; i++) {
+    const row = order[i]! * keySize, last = order[kept]! * keySize;
+    let at = keySize - 4;
+    while (at >= 0 && keys.getUint32(row + at) === keys.getUint32(last + at)) at -= 4;
+    if (at >= 0) {
+      order[++kept] = order[i]!;
+      continue;
+    }
+    const from = order[i]! * WORDS, to = order[kept]! * WORDS;
+    const bytes = words[from]! + words[to]! + (words[from + 1]! + words[to + 1]!) * 0x1_0000_0000;
+    words[to] = bytes % 0x1_0000_0000;
+    words[to + 1] = Math.floor(bytes / 0x1_0000_0000);
+    for (let k = 2; k < WORDS; k++) words[to + k]! += words[from + k]!;
+  }
+  return kept + 1;
 }
