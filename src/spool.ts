@@ -1,0 +1,495 @@
+/**
+ * The spool: the directory of segments. Locks it, recovers it, appends snapshots, seals and prunes segments.
+ *
+ * The files' names are their states (segment.ts says how); beside them stand `status.jsonl` and `status.jsonl.1`, the
+ * heartbeats, and `spool.lock`, which is locked while a collector runs and holds its process id.
+ *
+ * A new segment: create, fsync the directory. A snapshot: write, fdatasync; on failure cut back to the last whole
+ * line. Sealing: fsync, rename, fsync the directory. Sealing compressed: fsync, compress to `.tmp`, fsync, compare
+ * with the original, rename, fsync the directory, unlink the original. Wherever that is cut off, the names say what is
+ * left to do: opening the spool removes a `.tmp` and cuts an unfinished last line, the first snapshot continues an open
+ * segment whose time is not over, and `seal()` seals the other ones (of one whose compressed twin is whole, only the
+ * unlinking is left). A sealed segment is never opened again and no name is used twice, because an exporter may
+ * have uploaded it.
+ *
+ * What a line says, when to call, and what has been uploaded are for others to know. It deletes only regular files of
+ * the directory with a segment's name.
+ */
+import { dirname } from "node:path";
+import { IbsrError, reason } from "./errors.ts";
+import {
+  attempt,
+  compressFile,
+  type Compression,
+  cutUnfinished,
+  describe,
+  isSame,
+  isTwin,
+  render,
+  scan,
+  type Segment,
+  SUFFIX,
+  syncDirectory,
+  writeAll,
+} from "./segment.ts";
+
+/** When a segment ends: with the UTC hour, with the UTC day, or at a size (in bytes) and with the UTC day. */
+export type Rotation = "hourly" | "daily" | number;
+
+/** What is kept. A limit left out is no limit. */
+export interface Limits {
+  /** Most segments, open ones included. */
+  maxFiles?: number | undefined;
+  /** Most seconds since a segment's hour (or, unless rotation is hourly, its day) ended. */
+  maxAgeSec?: number | undefined;
+  /** Most bytes of all segments, open ones included. */
+  maxBytes?: number | undefined;
+}
+
+/** How a spool is kept. */
+export interface SpoolOptions extends Limits {
+  /** Now, in milliseconds since 1970: decides whether an open segment of an earlier run is continued. */
+  at: number;
+  rotate: Rotation;
+  compress?: Compression | undefined;
+  /** Group of the files and of the directory: a name in /etc/group, or a number. */
+  group?: string | undefined;
+  /**
+   * Whether the export ledger knows the sealed segment of that name as uploaded. `false` protects it from all limits
+   * but `maxBytes`; `undefined` (no ledger) does not. A name which was uploaded is not given to another segment.
+   */
+  isUploaded?: ((name: string) => boolean | undefined) | undefined;
+}
+
+/** What `seal()` did. */
+export interface Sealed {
+  sealed: Segment[];
+  /** One sentence for each segment that could not be sealed (the next call tries again) or not be compressed. */
+  warnings: string[];
+}
+
+/** What `prune()` did. */
+export interface Pruned {
+  deleted: Segment[];
+  /** One sentence for each segment deleted before it was uploaded, or that could not be deleted. */
+  warnings: string[];
+}
+
+const HOUR_MS = 3_600_000, DAY_MS = 24 * HOUR_MS;
+const STATUS_BYTES = 1 << 20;
+const FILE_MODE = 0o640, DIRECTORY_MODE = 0o750;
+const NEWLINE = 10;
+
+/**
+ * Takes the lock of the spool in `directory`, which is made if missing, and recovers what an earlier run left.
+ *
+ * @throws {IbsrError} `storage`, if another process holds the lock (its id is in the message), or if the directory
+ * cannot be written; `permission`, if that is for want of a right; `usage`, if the group does not exist.
+ */
+export function openSpool(directory: string, options: SpoolOptions): Spool {
+  return new Spool(directory, options);
+}
+
+export type { Spool };
+
+/** A locked spool. Disposing of it gives the lock back and leaves the open segment to the next run: seal first. */
+class Spool implements Disposable {
+  /** One sentence for each thing that opening the spool has put right. */
+  readonly recovered: readonly string[];
+
+  readonly #directory: string;
+  #options: SpoolOptions;
+  readonly #group: number | undefined;
+  readonly #lock: Deno.FsFile;
+  readonly #closing = new AbortController();
+  /** To be asked first and after each wait: once the lock is given back, the files are another process's. */
+  readonly #closed = this.#closing.signal;
+  /** The segment that lines go to; its `bytes` is where the last whole line ends. */
+  #open: Segment | undefined;
+  /** The open segment's file; undefined after a failure, when bytes may stand behind the last whole line. */
+  #file: Deno.FsFile | undefined;
+  /** Name of the segment being sealed, which must not be found and continued meanwhile. */
+  #leaving: string | undefined;
+  #lastSeal: Promise<unknown> = Promise.resolve();
+
+  constructor(directory: string, options: SpoolOptions) {
+    this.#directory = directory.replace(/(?<=.)\/+$/, "");
+    this.#options = options;
+    this.#group = options.group === undefined ? undefined : findGroup(options.group);
+    const action = `open spool "${directory}"`;
+    this.#lock = attempt(action, () => {
+      this.#makeDirectory();
+      return this.#openOrCreate(`${this.#directory}/spool.lock`);
+    });
+    try {
+      takeLock(this.#lock, directory);
+      this.recovered = attempt(action, () => this.#recover());
+      this.#open = attempt(action, () => this.#findOpen(options.at));
+    } catch (error) {
+      this.#lock.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Adds one line, newline included, and returns once it is on disk. `chunks` may reuse one buffer. Begins another
+   * segment if the open one does not cover `at`, in milliseconds since 1970; that is left to `seal()`.
+   *
+   * @returns the line's length in bytes.
+   * @throws {IbsrError} `storage` or `permission`, if the line cannot be written: the segment then ends with the line
+   * before, and the next call may succeed. What `chunks` throws is passed on, with the same effect.
+   */
+  append(chunks: Iterable<Uint8Array>, { at }: { at: number }): number {
+    const action = `append to spool "${this.#directory}"`;
+    const { file, segment } = attempt(action, () => this.#startLine(at));
+    let length = 0, ended = false;
+    try {
+      for (const chunk of chunks) {
+        if (chunk.length === 0) continue;
+        const newline = chunk.indexOf(NEWLINE);
+        if (ended || (newline >= 0 && newline < chunk.length - 1)) throw new TypeError("More than one line to append");
+        ended = newline >= 0;
+        attempt(action, () => writeAll(file, chunk));
+        length += chunk.length;
+      }
+      if (!ended) throw new TypeError("A line to append without its newline");
+      attempt(action, () => file.syncDataSync());
+    } catch (error) {
+      this.#cutBack(file, segment);
+      throw error;
+    }
+    segment.bytes += length;
+    return length;
+  }
+
+  /**
+   * Seals every segment whose time is over at `at`, in milliseconds since 1970, or all if that is left out. Appending
+   * may go on meanwhile; a second call waits for the first. Empty segments are deleted instead.
+   */
+  seal(at?: number): Promise<Sealed> {
+    const run = this.#lastSeal.then(() => this.#sealAll(at));
+    this.#lastSeal = run.catch(() => {});
+    return run;
+  }
+
+  /** Changes the limits; the next `prune()` holds to them. */
+  setLimits(limits: Limits): void {
+    this.#options = { ...this.#options, ...limits };
+  }
+
+  /**
+   * Deletes sealed segments, oldest first, until the limits hold at `at`, in milliseconds since 1970. Never an open
+   * one; one that the ledger knows as not uploaded only for `maxBytes`, after all others.
+   *
+   * @throws {IbsrError} `storage` or `permission`, if the directory cannot be read.
+   */
+  prune(at: number): Pruned {
+    const { maxFiles = Infinity, maxAgeSec = Infinity, maxBytes = Infinity, isUploaded } = this.#options;
+    const scanned = attempt(`prune spool "${this.#directory}"`, () => {
+      this.#closed.throwIfAborted();
+      return scan(this.#directory);
+    });
+    const all = scanned.filter((file) => !file.temporary);
+    let files = all.length, bytes = all.reduce((sum, segment) => sum + segment.bytes, 0);
+    const deleted: Segment[] = [], warnings: string[] = [], waiting: Segment[] = [];
+    const remove = (segment: Segment): boolean => {
+      try {
+        Deno.removeSync(segment.path);
+      } catch (error) {
+        warnings.push(`Cannot delete segment "${segment.name}": ${reason(error)}`);
+        return false;
+      }
+      files--, bytes -= segment.bytes;
+      deleted.push(segment);
+      return true;
+    };
+    for (const segment of all) {
+      if (segment.state === "open") continue;
+      const ageSec = (at - endOf(segment, this.#options.rotate)) / 1000;
+      if (ageSec <= maxAgeSec && files <= maxFiles && bytes <= maxBytes) continue;
+      if (isUploaded?.(segment.name) === false) waiting.push(segment);
+      else remove(segment);
+    }
+    for (const segment of waiting) {
+      if (bytes <= maxBytes) break;
+      if (remove(segment)) {
+        warnings.push(`Deleted segment "${segment.name}" before it was uploaded: the spool exceeds ${maxBytes} bytes`);
+      }
+    }
+    return { deleted, warnings };
+  }
+
+  /**
+   * Adds a heartbeat, one line without its newline, to `status.jsonl`. At 1 MiB that becomes `status.jsonl.1`, in
+   * place of the one before, and a new one begins. A heartbeat may be lost in a power cut.
+   *
+   * @throws {IbsrError} `storage` or `permission`, after which a collector goes on.
+   */
+  appendStatus(line: string): void {
+    const path = `${this.#directory}/status.jsonl`;
+    attempt(`append to "${path}"`, () => {
+      this.#closed.throwIfAborted();
+      using file = this.#openOrCreate(path);
+      cutUnfinished(file);
+      writeAll(file, new TextEncoder().encode(line + "\n"));
+      if (file.statSync().size >= STATUS_BYTES) Deno.renameSync(path, `${path}.1`);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed.aborted) return;
+    this.#closing.abort(new Error("the spool was closed"));
+    this.#file?.close();
+    this.#lock.close();
+  }
+
+  /** The open segment that covers `at`, ready for a line: the present one, one left open, or a new one. */
+  #startLine(at: number): { segment: Segment; file: Deno.FsFile } {
+    this.#closed.throwIfAborted();
+    this.#mend();
+    if (this.#open && !covers(this.#open, at, this.#options.rotate)) this.#leave();
+    this.#open ??= this.#findOpen(at) ?? this.#begin(at);
+    this.#file ??= Deno.openSync(this.#open.path, { append: true });
+    return { segment: this.#open, file: this.#file };
+  }
+
+  /** Makes the open segment end with its last whole line, or gives it up if others have changed or deleted it. */
+  #mend(): void {
+    if (!this.#open) return;
+    const { path, bytes } = this.#open;
+    try {
+      const file = this.#file ??= Deno.openSync(path, { append: true });
+      const { size, nlink } = file.statSync();
+      if (nlink === 0 || size < bytes) return this.#leave();
+      if (size > bytes) file.truncateSync(bytes);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      this.#leave();
+    }
+  }
+
+  /** Adds no more lines to the open segment. */
+  #leave(): void {
+    this.#file?.close();
+    this.#file = this.#open = undefined;
+  }
+
+  /** Takes back a line that failed. If even that fails, the file stays closed and `#mend()` does it later. */
+  #cutBack(file: Deno.FsFile, segment: Segment): void {
+    try {
+      file.truncateSync(segment.bytes);
+    } catch {
+      this.#file = undefined;
+      file.close();
+    }
+  }
+
+  /** The newest open segment that covers `at`, its unfinished last line cut. */
+  #findOpen(at: number): Segment | undefined {
+    const files = scan(this.#directory);
+    const segment = files.findLast((file) =>
+      file.state === "open" && file.name !== this.#leaving && covers(file, at, this.#options.rotate)
+    );
+    if (!segment || files.some((file) => file.state === "sealed" && isTwin(file, segment))) return undefined;
+    using file = Deno.openSync(segment.path, { read: true, write: true });
+    cutUnfinished(file);
+    return { ...segment, bytes: file.statSync().size };
+  }
+
+  /** Creates a segment. */
+  #begin(at: number): Segment {
+    const start = floorTo(at, HOUR_MS);
+    const sequence = this.#nextSequence(start);
+    const segment = describe(this.#directory, { start, sequence, state: "open", compression: "none" });
+    this.#create(segment.path).close();
+    syncDirectory(this.#directory);
+    return segment;
+  }
+
+  /** The least number after all that this hour's segments have had, those uploaded and pruned included. */
+  #nextSequence(start: number): number {
+    const { isUploaded = () => undefined } = this.#options;
+    let sequence = 0;
+    for (const file of scan(this.#directory)) {
+      if (file.start === start) sequence = Math.max(sequence, file.sequence + 1);
+    }
+    const isTaken = (compression: Compression) => isUploaded(render({ start, sequence, state: "sealed", compression }));
+    while ((Object.keys(SUFFIX) as Compression[]).some(isTaken)) sequence++;
+    return sequence;
+  }
+
+  async #sealAll(at: number | undefined): Promise<Sealed> {
+    const sealed: Segment[] = [], warnings: string[] = [];
+    try {
+      this.#closed.throwIfAborted();
+      this.#mend();
+      if (this.#open && (at === undefined || !covers(this.#open, at, this.#options.rotate))) this.#leave();
+      for (const file of scan(this.#directory)) {
+        if (file.state === "sealed" || file.name === this.#open?.name) continue;
+        this.#leaving = file.name;
+        try {
+          const segment = await this.#sealOne(file, warnings);
+          if (segment) sealed.push(segment);
+        } catch (error) {
+          this.#closed.throwIfAborted();
+          warnings.push(`Cannot seal segment "${file.name}": ${reason(error)}`);
+        }
+      }
+    } catch (error) {
+      warnings.push(`Cannot seal the segments of spool "${this.#directory}": ${reason(error)}`);
+    } finally {
+      this.#leaving = undefined;
+    }
+    return { sealed, warnings };
+  }
+
+  /** Seals a segment that no line is added to; returns undefined if there was nothing in it that is not sealed. */
+  async #sealOne(segment: Segment, warnings: string[]): Promise<Segment | undefined> {
+    const { compress = "none" } = this.#options;
+    {
+      using file = Deno.openSync(segment.path, { read: true, write: true });
+      cutUnfinished(file);
+      await file.sync();
+      this.#closed.throwIfAborted();
+      if (file.statSync().size === 0) {
+        Deno.removeSync(segment.path);
+        return undefined;
+      }
+    }
+    const twins = scan(this.#directory).filter((file) => file.state === "sealed" && isTwin(file, segment));
+    for (const twin of twins.filter((file) => !file.temporary)) {
+      const same = await isSame(segment.path, twin, this.#closed).catch(() => false);
+      this.#closed.throwIfAborted();
+      if (same) {
+        Deno.removeSync(segment.path);
+        return undefined;
+      }
+    }
+    const sequence = twins.length > 0 ? this.#nextSequence(segment.start) : segment.sequence;
+    const name = (compression: Compression) =>
+      describe(this.#directory, { start: segment.start, sequence, state: "sealed", compression });
+    const isCompressed = compress !== "none" && await this.#compress(segment, name(compress), warnings);
+    const target = name(isCompressed ? compress : "none");
+    if (!isCompressed) Deno.renameSync(segment.path, target.path);
+    syncDirectory(this.#directory);
+    if (isCompressed) Deno.removeSync(segment.path);
+    return { ...target, bytes: Deno.lstatSync(target.path).size };
+  }
+
+  /** Puts `target`, compressed, beside `segment`. If it cannot, says so in `warnings`, and leaves nothing behind. */
+  async #compress(segment: Segment, target: Segment, warnings: string[]): Promise<boolean> {
+    const temporary = `${target.path}.tmp`;
+    let isOurs = false;
+    try {
+      this.#create(temporary).close();
+      isOurs = true;
+      await compressFile(segment.path, { ...target, path: temporary }, this.#closed);
+      this.#closed.throwIfAborted();
+      Deno.renameSync(temporary, target.path);
+      return true;
+    } catch (error) {
+      this.#closed.throwIfAborted();
+      if (isOurs) Deno.removeSync(temporary);
+      warnings.push(`Cannot compress segment "${segment.name}", sealing it as it is: ${reason(error)}`);
+      return false;
+    }
+  }
+
+  #recover(): string[] {
+    const recovered: string[] = [];
+    for (const segment of scan(this.#directory)) {
+      if (segment.temporary) {
+        Deno.removeSync(segment.path);
+        recovered.push(`Removed "${segment.name}.tmp", a compression that had not ended`);
+      } else if (segment.state === "open") {
+        using file = Deno.openSync(segment.path, { read: true, write: true });
+        const cut = cutUnfinished(file);
+        if (cut > 0) recovered.push(`Cut ${cut} bytes of an unfinished line from the end of "${segment.name}"`);
+      }
+    }
+    return recovered;
+  }
+
+  #makeDirectory(): void {
+    const parent = dirname(this.#directory);
+    Deno.mkdirSync(parent, { recursive: true });
+    try {
+      Deno.mkdirSync(this.#directory, { mode: DIRECTORY_MODE });
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) return;
+      throw error;
+    }
+    this.#own(this.#directory, DIRECTORY_MODE);
+    syncDirectory(parent);
+  }
+
+  #openOrCreate(path: string): Deno.FsFile {
+    try {
+      return Deno.openSync(path, { read: true, append: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      return this.#create(path);
+    }
+  }
+
+  /** Creates a file with our mode and group, whatever the umask. */
+  #create(path: string): Deno.FsFile {
+    const file = Deno.openSync(path, { createNew: true, read: true, append: true, mode: FILE_MODE });
+    try {
+      this.#own(path, FILE_MODE);
+      return file;
+    } catch (error) {
+      file.close();
+      Deno.removeSync(path);
+      throw error;
+    }
+  }
+
+  #own(path: string, mode: number): void {
+    Deno.chmodSync(path, mode);
+    if (this.#group !== undefined) Deno.chownSync(path, null, this.#group);
+  }
+}
+
+function floorTo(at: number, unitMs: number): number {
+  return Math.floor(at / unitMs) * unitMs;
+}
+
+function covers(segment: Segment, at: number, rotate: Rotation): boolean {
+  if (rotate === "hourly") return segment.start === floorTo(at, HOUR_MS);
+  return floorTo(segment.start, DAY_MS) === floorTo(at, DAY_MS) && (rotate === "daily" || segment.bytes < rotate);
+}
+
+/** When the segment's last snapshot is at the latest. */
+function endOf(segment: Segment, rotate: Rotation): number {
+  return rotate === "hourly" ? segment.start + HOUR_MS : floorTo(segment.start, DAY_MS) + DAY_MS;
+}
+
+/** Locks with flock(2), which the kernel undoes when the process dies. The file stays: others may have it open. */
+function takeLock(file: Deno.FsFile, directory: string): void {
+  const bytes = new Uint8Array(20);
+  if (!file.tryLockSync(true)) {
+    const pid = new TextDecoder().decode(bytes.subarray(0, file.readSync(bytes) ?? 0)).trim();
+    const holder = pid ? `process ${pid}` : "another process";
+    throw new IbsrError("storage", `Cannot open spool "${directory}": ${holder} has it open`, {
+      hint: pid ? `\`ps -p ${pid}\` shows it; each collector needs a directory of its own` : "Try again in a moment",
+    });
+  }
+  try {
+    file.truncateSync(0);
+    writeAll(file, new TextEncoder().encode(`${Deno.pid}\n`));
+  } catch {
+    // The disk is full: the lock holds all the same, and pruning may make room.
+  }
+}
+
+/** The number of a group. Groups that are not in /etc/group (LDAP, …) are given by number. */
+function findGroup(group: string): number {
+  if (/^\d+$/.test(group)) return Number(group);
+  const lines = attempt("read /etc/group", () => Deno.readTextFileSync("/etc/group")).split("\n");
+  const fields = lines.map((line) => line.split(":")).find(([name]) => name === group);
+  if (fields?.[2]) return Number(fields[2]);
+  throw new IbsrError("usage", `Cannot give the spool to group "${group}": not in /etc/group`, {
+    hint: "`getent group` lists groups; one from a directory service is given by its number",
+  });
+}
