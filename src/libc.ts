@@ -1,0 +1,84 @@
+/**
+ * The C library by FFI: interfaces, and files of the kernel.
+ *
+ * `/proc` and `/sys` are read through it because Deno hands them out only with every permission at once. Loaded on
+ * first use, so that what needs none of it runs on any operating system.
+ */
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const LIBC = {
+  __errno_location: { parameters: [], result: "pointer" }, // int *(void)
+  open: { parameters: ["buffer", "i32"], result: "i32" }, // int (const char *, int)
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" }, // ssize_t (int, void *, size_t)
+  close: { parameters: ["i32"], result: "i32" }, // int (int)
+  if_nametoindex: { parameters: ["buffer"], result: "u32" }, // unsigned (const char *)
+  if_nameindex: { parameters: [], result: "pointer" }, // struct if_nameindex *(void)
+  if_freenameindex: { parameters: ["pointer"], result: "void" }, // void (struct if_nameindex *)
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, const struct rlimit *)
+} as const satisfies Deno.ForeignLibraryInterface;
+
+let symbols: Deno.DynamicLibrary<typeof LIBC>["symbols"] | undefined;
+
+/** The functions, loaded. */
+export function libc(): Deno.DynamicLibrary<typeof LIBC>["symbols"] {
+  return symbols ??= Deno.dlopen("libc.so.6", LIBC).symbols;
+}
+
+const encoder = new TextEncoder();
+
+/** Text as C has it. */
+export function cString(text: string): Bytes {
+  return encoder.encode(text + "\0");
+}
+
+/**
+ * Bytes whose address stays: V8 may move small typed arrays that have no buffer of their own, also while a call
+ * on another thread uses them.
+ */
+export function pinned(length: number): Bytes {
+  return new Uint8Array(new ArrayBuffer(length));
+}
+
+/** The error number of the C call before. */
+export function errno(): number {
+  return new Deno.UnsafePointerView(libc().__errno_location()!).getInt32();
+}
+
+/** A file of /proc or /sys as text, at most 4 MiB of it; undefined if it can't be read. */
+export function readKernelFile(path: string): string | undefined {
+  const { open, read, close } = libc();
+  const fd = open(cString(path), 0x80000); // O_RDONLY | O_CLOEXEC
+  if (fd < 0) return undefined;
+  const decoder = new TextDecoder(), buffer = pinned(65536);
+  let text = "";
+  for (let parts = 0; parts < 64; parts++) {
+    const length = Number(read(fd, buffer, BigInt(buffer.length)));
+    if (length < 0) break;
+    text += decoder.decode(buffer.subarray(0, length), { stream: length > 0 });
+    if (length === 0) {
+      close(fd);
+      return text;
+    }
+  }
+  close(fd);
+  return undefined;
+}
+
+/** An interface's index, or 0 if there is none of that name. */
+export function interfaceIndex(name: string): number {
+  return libc().if_nametoindex(cString(name));
+}
+
+/** The names of all interfaces in this network namespace, in the kernel's order. */
+export function listInterfaces(): string[] {
+  const { if_nameindex, if_freenameindex } = libc();
+  const array = if_nameindex();
+  if (!array) return [];
+  const view = new Deno.UnsafePointerView(array);
+  const names: string[] = [];
+  for (let at = 0; view.getUint32(at) !== 0; at += 16) { // struct if_nameindex: index, padding, name
+    names.push(Deno.UnsafePointerView.getCString(view.getPointer(at + 8)!));
+  }
+  if_freenameindex(array);
+  return names;
+}

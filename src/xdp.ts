@@ -1,0 +1,744 @@
+/**
+ * The kernel side: loads the program, attaches it, reads its maps, through libbpf by FFI.
+ *
+ * Life cycle: `openProgram()` opens and loads an object with its map sizes and ports set; `attach()` puts it on
+ * an interface through a link that dies with the process; `read()` takes what was counted since the last read.
+ * libbpf is looked up when a program is opened, never at import, and is silenced: what it would print is in the
+ * errors thrown here. Nothing outside this file touches a pointer.
+ *
+ * Reading is exact: the maps exist twice (bpf/ibsr.bpf.c). `read()` swaps the generation, which returns when no
+ * running program can still write the old one, and then empties that at rest. A read that fails halfway is
+ * resumed by the next one, so nothing that was taken out of a map is lost.
+ */
+import { cString, errno, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
+import type { ObjectKind } from "./objects.ts";
+import { IbsrError, nearest } from "./errors.ts";
+import {
+  BPF_LINK_CREATE_OPTS,
+  BPF_LINK_INFO,
+  BPF_OBJECT_OPEN_OPTS,
+  BPF_PROG_INFO,
+  BPF_TEST_RUN_OPTS,
+  CLASS,
+  COUNTERS,
+  KEY4,
+  KEY6,
+  SETTINGS,
+  SKIP,
+  SKIPPED,
+  SYNS,
+  TOTAL,
+} from "./layout.ts";
+import type { Reading, Table } from "./counters.ts";
+import { expandSyns } from "./counters.ts";
+import { missingCapabilities } from "./process.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** How a program is attached: in the driver, or in the kernel's generic receive path. */
+export type XdpMode = "native" | "generic";
+
+// ---------------------------------------------------------------------------------------------- the libraries
+
+const LIBBPF = {
+  libbpf_version_string: { parameters: [], result: "pointer", optional: true }, // const char *(void), 0.6
+  libbpf_set_print: { parameters: ["pointer"], result: "pointer" }, // libbpf_print_fn_t (libbpf_print_fn_t)
+  libbpf_num_possible_cpus: { parameters: [], result: "i32" }, // int (void)
+  // struct bpf_object *(const void *obj_buf, size_t obj_buf_sz, const struct bpf_object_open_opts *opts)
+  bpf_object__open_mem: { parameters: ["buffer", "usize", "buffer"], result: "pointer" },
+  bpf_object__load: { parameters: ["pointer"], result: "i32" }, // int (struct bpf_object *)
+  bpf_object__close: { parameters: ["pointer"], result: "void" }, // void (struct bpf_object *)
+  // struct bpf_program *(const struct bpf_object *, const char *name)
+  bpf_object__find_program_by_name: { parameters: ["pointer", "buffer"], result: "pointer" },
+  // struct bpf_map *(const struct bpf_object *, const char *name)
+  bpf_object__find_map_by_name: { parameters: ["pointer", "buffer"], result: "pointer" },
+  bpf_program__fd: { parameters: ["pointer"], result: "i32" }, // int (const struct bpf_program *)
+  bpf_map__fd: { parameters: ["pointer"], result: "i32" }, // int (const struct bpf_map *)
+  bpf_map__key_size: { parameters: ["pointer"], result: "u32" }, // __u32 (const struct bpf_map *)
+  bpf_map__value_size: { parameters: ["pointer"], result: "u32" }, // __u32 (const struct bpf_map *)
+  bpf_map__set_max_entries: { parameters: ["pointer", "u32"], result: "i32" }, // int (struct bpf_map *, __u32)
+  // int (int prog_fd, int target_fd, enum bpf_attach_type, const struct bpf_link_create_opts *)
+  bpf_link_create: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+  bpf_obj_get_info_by_fd: { parameters: ["i32", "buffer", "buffer"], result: "i32" }, // int (int, void *, __u32 *)
+  bpf_prog_get_fd_by_id: { parameters: ["u32"], result: "i32" }, // int (__u32 id)
+  bpf_xdp_query_id: { parameters: ["i32", "i32", "buffer"], result: "i32", optional: true }, // 0.7: int (int, int, __u32 *)
+  bpf_map_lookup_elem: { parameters: ["i32", "buffer", "buffer"], result: "i32" }, // int (int, const void *, void *)
+  // int (int fd, void *in_batch, void *out_batch, void *keys, void *values, __u32 *count, const opts *)
+  bpf_map_lookup_batch: {
+    parameters: ["i32", "buffer", "buffer", "buffer", "buffer", "buffer", "pointer"],
+    result: "i32",
+  },
+  // int (int fd, const void *key, const void *value, __u64 flags)
+  bpf_map_update_elem: { parameters: ["i32", "buffer", "buffer", "u64"], result: "i32" },
+  bpf_prog_test_run_opts: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, struct bpf_test_run_opts *)
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The same functions off the main thread: they wait in the kernel, or copy for a long time. */
+const LIBBPF_WAITING = {
+  bpf_map_update_elem: { parameters: ["i32", "buffer", "buffer", "u64"], result: "i32", nonblocking: true },
+  // int (int fd, void *in_batch, void *out_batch, void *keys, void *values, __u32 *count, const opts *)
+  bpf_map_lookup_and_delete_batch: {
+    parameters: ["i32", "buffer", "buffer", "buffer", "buffer", "buffer", "pointer"],
+    result: "i32",
+    nonblocking: true,
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+interface Libraries {
+  libbpf: Deno.DynamicLibrary<typeof LIBBPF>["symbols"];
+  waiting: Deno.DynamicLibrary<typeof LIBBPF_WAITING>["symbols"];
+  version: string;
+}
+
+let libraries: Libraries | undefined;
+function openLibraries(): Libraries {
+  if (libraries) return libraries;
+  const failures: unknown[] = [];
+  for (const name of ["libbpf.so.1", "libbpf.so.0"]) {
+    try {
+      const libbpf = Deno.dlopen(name, LIBBPF).symbols;
+      const waiting = Deno.dlopen(name, LIBBPF_WAITING).symbols;
+      libbpf.libbpf_set_print(null);
+      const version = libbpf.libbpf_version_string?.();
+      const text = version ? Deno.UnsafePointerView.getCString(version).replace(/^v/, "") : "older than 0.6";
+      return libraries = { libbpf, waiting, version: `${text} (${name})` };
+    } catch (cause) {
+      failures.push(cause);
+    }
+  }
+  throw new IbsrError("kernel", "Cannot load libbpf: neither libbpf.so.1 nor libbpf.so.0 is installed", {
+    hint: "`apt-get install libbpf1` on Debian and Ubuntu, `dnf install libbpf` on Fedora and RHEL",
+    cause: failures[0],
+  });
+}
+
+// --------------------------------------------------------------------------------------------------- errors
+
+const ERRNO: Record<number, string> = {
+  1: "EPERM, operation not permitted",
+  2: "ENOENT, no such entry",
+  7: "E2BIG, too big",
+  12: "ENOMEM, out of memory",
+  13: "EACCES, refused by the verifier",
+  16: "EBUSY, device or resource busy",
+  17: "EEXIST, already there",
+  19: "ENODEV, no such interface",
+  22: "EINVAL, invalid argument",
+  28: "ENOSPC, no space",
+  34: "ERANGE, out of range",
+  95: "EOPNOTSUPP, not supported",
+  524: "ENOTSUPP, not supported",
+};
+const { EPERM, ENOENT, EBUSY, EEXIST, ENODEV, EINVAL, ENOSPC, ERANGE } = {
+  EPERM: 1,
+  ENOENT: 2,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  ERANGE: 34,
+};
+
+function describe(number: number): string {
+  return ERRNO[number] ?? `error ${number}`;
+}
+
+/** The negative errno of a call that returns a pointer; libbpf 0.x returns it as the pointer itself. */
+function pointerError(pointer: Deno.PointerValue): number {
+  const value = Deno.UnsafePointer.value(pointer);
+  if (value >= 2n ** 64n - 4095n) return Number(2n ** 64n - value);
+  return errno();
+}
+
+function permissionError(action: string, number: number): IbsrError {
+  const missing = missingCapabilities();
+  return new IbsrError(
+    "permission",
+    missing.length ? `${action}: ${missing.join(", ")} missing` : `${action}: ${describe(number)}`,
+    {
+      hint: missing.length
+        ? "run as root, or grant cap_bpf, cap_net_admin and cap_perfmon (AmbientCapabilities= in the unit)"
+        : "all capabilities are there: look for a security module or a container's seccomp profile that denies bpf()",
+    },
+  );
+}
+
+/** The telling end of a verifier log: the last lines, without the statistics after them. */
+function summariseVerifierLog(log: string): string {
+  const lines = log.split("\n").map((l) => l.trim()).filter((l) =>
+    l && !/^(processed|verification time|stack depth|mark_)/.test(l)
+  );
+  return lines.slice(-3).join(" | ");
+}
+
+// ----------------------------------------------------------------------------------------------- interfaces
+
+function missingInterface(name: string): IbsrError {
+  const names = listInterfaces().filter((n) => n !== "lo");
+  const near = nearest(name, names);
+  return new IbsrError("kernel", `Cannot attach to "${name}": no such interface`, {
+    hint: near
+      ? `did you mean "${near}"? Others: ${names.filter((n) => n !== near).join(", ") || "none"}`
+      : `interfaces here: ${names.join(", ") || "none but lo"}`,
+  });
+}
+
+/** libbpf's version and file name. @throws {IbsrError} `kernel`, if it is not installed. */
+export function findLibbpf(): string {
+  return openLibraries().version;
+}
+
+/** The program on an interface's XDP hook, in words; undefined if there is none or it can't be told. */
+export function findAttached(name: string): string | undefined {
+  return describeAttached(openLibraries(), interfaceIndex(name));
+}
+
+/** The program on an interface's XDP hook, as `"name" (id N)`; undefined if it can't be told. */
+function describeAttached(lib: Libraries, ifindex: number): string | undefined {
+  const id = new Uint32Array(1);
+  if (lib.libbpf.bpf_xdp_query_id?.(ifindex, 0, id) !== 0 || id[0] === 0) return undefined;
+  const fd = lib.libbpf.bpf_prog_get_fd_by_id(id[0]!);
+  if (fd < 0) return `program ${id[0]}`;
+  const name = readInfo(lib, fd, 128).subarray(BPF_PROG_INFO.name, BPF_PROG_INFO.name + 16);
+  libc().close(fd);
+  return `"${new TextDecoder().decode(name).replace(/\0.*$/s, "")}" (program ${id[0]})`;
+}
+
+/** `bpf_obj_get_info_by_fd`: the first `size` bytes, fewer known ones being zero. */
+function readInfo(lib: Libraries, fd: number, size: number): Bytes {
+  const info = new Uint8Array(size);
+  lib.libbpf.bpf_obj_get_info_by_fd(fd, info, new Uint32Array([size]));
+  return info;
+}
+
+// --------------------------------------------------------------------------------------------------- program
+
+/** What is set before a program is loaded. */
+export interface ProgramOptions {
+  /** Sources and ports kept apart in each of the LRU maps. */
+  mapSize: number;
+  /** Destination ports to count; each gets a slot of exact totals. */
+  ports: readonly number[];
+  /** Slots to reserve, so that later ports fit; at least `ports.length`. */
+  slots?: number;
+}
+
+/** What the kernel said of a loaded program. */
+export interface ProgramStatistics {
+  /** Instructions the verifier walked; 0 on kernels that don't say (before 5.16). */
+  verifiedInstructions: number;
+  /** Bytes of translated and of machine code. */
+  translatedBytes: number;
+  machineBytes: number;
+}
+
+/** A loaded program. Closing it closes its maps; what was counted and not read is gone. */
+export interface Program extends Disposable {
+  /** libbpf's version and file name. */
+  readonly libbpf: string;
+  readonly statistics: ProgramStatistics;
+  /** The file descriptor of the loaded program, for a second thread that runs frames. */
+  readonly fd: number;
+
+  /**
+   * Puts the program on an interface.
+   *
+   * @throws {IbsrError} `kernel`: no such interface, its hook is taken, the mode is refused; `permission`.
+   */
+  attach(name: string, mode: XdpMode | "auto"): Attachment;
+
+  /**
+   * Takes what was counted since the last read, and empties it. The tables lie in buffers that the next read
+   * writes again.
+   *
+   * @throws {IbsrError} `kernel`, if a call fails. The next read then goes on where this one stopped.
+   */
+  read(): Promise<Reading>;
+
+  /** Ports to count from the next `read()` on. @throws {IbsrError} `usage`, if there are more than slots. */
+  setPorts(ports: readonly number[]): void;
+
+  /**
+   * Runs the program on one frame, without any interface, and returns what it returned.
+   *
+   * @param frame 14 to 65,549 bytes, from the Ethernet header on.
+   * @param after If given, receives the frame's bytes as they are after the program.
+   * @throws {IbsrError} `kernel`, if the kernel doesn't take the frame.
+   */
+  run(frame: Uint8Array, after?: Uint8Array): number;
+
+  /** Runs the program `repeat` times on one frame; the mean duration in nanoseconds, as the kernel measured it. */
+  measure(frame: Uint8Array, repeat: number): number;
+}
+
+/** A program's place on an interface's hook. Closing it, or the end of the process, detaches. */
+export interface Attachment extends Disposable {
+  readonly name: string;
+  readonly index: number;
+  readonly mode: XdpMode;
+  /** Why native mode was refused, where `auto` came to generic. */
+  readonly refusal: string | undefined;
+  /** Whether the kernel still has the program on that interface, and the name still means that interface. */
+  isAlive(): boolean;
+}
+
+const KNOWN = ["known4", "known6"] as const;
+const LRU_MAPS = {
+  known4: { key: KEY4.sizeof, value: COUNTERS.sizeof },
+  known6: { key: KEY6.sizeof, value: COUNTERS.sizeof },
+  syn4: { key: KEY4.sizeof, value: SYNS.sizeof },
+  syn6: { key: KEY6.sizeof, value: SYNS.sizeof },
+} as const;
+type LruMap = keyof typeof LRU_MAPS;
+const LRU_NAMES = [...KNOWN, "syn4", "syn6"] as const;
+
+const MOST_CPUS = 8192; // CONFIG_NR_CPUS at its largest
+const MANY_PORTS = 64; // from here on totals are read in batches
+const BATCH = 16384; // rows a call; larger ones gain nothing
+const LOG_BYTES = 1 << 20;
+const BPF_XDP = 37; // enum bpf_attach_type
+const XDP_FLAGS = { native: 4, generic: 2 } as const; // XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE
+const ZERO_KEY = pinned(4);
+
+/** Opens an object and loads it, or throws; `undefined` is never returned. */
+function loadObject(lib: Libraries, object: Bytes, configure: (pointer: Deno.PointerObject) => void) {
+  const { libbpf } = lib;
+  const log = new Uint8Array(LOG_BYTES);
+  const opts = pinned(BPF_OBJECT_OPEN_OPTS.kernel_log_level + 8);
+  const view = new DataView(opts.buffer);
+  view.setBigUint64(BPF_OBJECT_OPEN_OPTS.sz, BigInt(opts.length), true);
+  view.setBigUint64(
+    BPF_OBJECT_OPEN_OPTS.kernel_log_buf,
+    BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(log))),
+    true,
+  );
+  view.setBigUint64(BPF_OBJECT_OPEN_OPTS.kernel_log_size, BigInt(log.length), true);
+
+  const open = (options: Bytes | null) => libbpf.bpf_object__open_mem(object, BigInt(object.length), options);
+  let pointer = open(opts);
+  if (!pointer || pointerIsError(pointer)) pointer = open(null); // libbpf before 0.7 has no log options
+  if (!pointer || pointerIsError(pointer)) {
+    throw new IbsrError("kernel", `Cannot open the kernel program: libbpf says ${describe(pointerError(pointer))}`, {
+      hint: "the object is damaged: install ibsr again",
+    });
+  }
+  try {
+    configure(pointer);
+    const result = libbpf.bpf_object__load(pointer);
+    if (result !== 0) {
+      const text = summariseVerifierLog(new TextDecoder().decode(log.subarray(0, log.indexOf(0))));
+      // Without CAP_PERFMON it is the verifier that refuses, with EACCES.
+      if (-result === EPERM || missingCapabilities().length > 0) {
+        throw permissionError("Cannot load the kernel program", -result);
+      }
+      throw new IbsrError(
+        "kernel",
+        `Cannot load the kernel program: ${describe(-result)}${text ? `: ${text}` : ""}`,
+        { hint: "Linux 5.9 or newer is needed; `ibsr check` says what this kernel lacks" },
+      );
+    }
+    return pointer;
+  } catch (error) {
+    libbpf.bpf_object__close(pointer);
+    throw error;
+  }
+}
+
+function pointerIsError(pointer: Deno.PointerValue): boolean {
+  return Deno.UnsafePointer.value(pointer) >= 2n ** 64n - 4095n;
+}
+
+/**
+ * Opens, configures and loads a program.
+ *
+ * @param objects The compiled objects in the order to try: the last one's error is thrown.
+ * @throws {IbsrError} `kernel`: no libbpf, refused by the verifier, out of memory; `permission`.
+ */
+export function openProgram(
+  objects: readonly { kind: ObjectKind; bytes: Bytes }[],
+  options: ProgramOptions,
+): Program & { readonly kind: ObjectKind } {
+  const lib = openLibraries();
+  const { libbpf, waiting } = lib;
+  const slots = Math.max(options.slots ?? 0, options.ports.length);
+  // Kernels before 5.11 count map memory against this limit; where it may not be raised the load says so.
+  libc().setrlimit(8, /* RLIMIT_MEMLOCK */ new BigUint64Array([2n ** 64n - 1n, 2n ** 64n - 1n]));
+
+  const findMap = (pointer: Deno.PointerObject, name: string, key: number, value: number) => {
+    const map = libbpf.bpf_object__find_map_by_name(pointer, cString(name));
+    if (!map) throw new IbsrError("kernel", `Cannot load the kernel program: it has no map ${name}`);
+    const [keySize, valueSize] = [libbpf.bpf_map__key_size(map), libbpf.bpf_map__value_size(map)];
+    if (keySize !== key || valueSize !== value) {
+      throw new IbsrError(
+        "kernel",
+        `Cannot load the kernel program: map ${name} has ${keySize}-byte keys and ${valueSize}-byte values, ` +
+          `not ${key} and ${value}`,
+        { hint: "program and reader are of different versions: `deno task layout`, or install ibsr again" },
+      );
+    }
+    return map;
+  };
+
+  let kind: ObjectKind | undefined, pointer: Deno.PointerObject | undefined;
+  for (const [i, object] of objects.entries()) {
+    try {
+      pointer = loadObject(lib, object.bytes, (opened) => {
+        for (const generation of [0, 1]) {
+          for (const name of LRU_NAMES) {
+            const { key, value } = LRU_MAPS[name];
+            const map = findMap(opened, `${name}_${generation}`, key, value);
+            libbpf.bpf_map__set_max_entries(map, options.mapSize);
+          }
+          libbpf.bpf_map__set_max_entries(findMap(opened, `totals_${generation}`, 4, TOTAL.sizeof), slots + 1);
+        }
+      });
+      kind = object.kind;
+      break;
+    } catch (error) {
+      if (i === objects.length - 1 || (error instanceof IbsrError && error.kind === "permission")) throw error;
+    }
+  }
+  if (!pointer || !kind) throw new IbsrError("kernel", "Cannot load the kernel program: none was given");
+  const object = pointer;
+
+  const mapFd = (name: string, key: number, value: number) => libbpf.bpf_map__fd(findMap(object, name, key, value));
+  const both = (name: string, key: number, value: number) =>
+    [mapFd(`${name}_0`, key, value), mapFd(`${name}_1`, key, value)] as const;
+  const fds = {
+    lru: Object.fromEntries(LRU_NAMES.map((n) => [n, both(n, LRU_MAPS[n].key, LRU_MAPS[n].value)])) as Record<
+      LruMap,
+      readonly [number, number]
+    >,
+    totals: both("totals", 4, TOTAL.sizeof),
+    settings: both("settings", 4, SETTINGS.sizeof),
+    skipped: mapFd("skipped", 4, SKIPPED.sizeof),
+    control: mapFd("control", 4, 4),
+  };
+  const programFd = libbpf.bpf_program__fd(libbpf.bpf_object__find_program_by_name(object, cString("ibsr"))!);
+  // libbpf reads /sys, which a bare chroot hasn't: then there is room for as many CPUs as any kernel supports.
+  const possible = libbpf.libbpf_num_possible_cpus(), cpus = possible > 0 ? possible : MOST_CPUS;
+
+  const fail = (action: string, result: number): never => {
+    if (-result === EPERM) throw permissionError(action, -result);
+    throw new IbsrError("kernel", `${action}: ${describe(-result)}`);
+  };
+
+  // ------------------------------------------------------------------------------------ settings, generations
+  let generation: 0 | 1 = 0;
+  let wanted: readonly number[] = options.ports;
+  const portsOf: [readonly number[] | undefined, readonly number[] | undefined] = [undefined, undefined];
+
+  /** Makes a generation's settings what is wanted. Only ever called for the one not in force, or before attach. */
+  const writeSettings = (of: 0 | 1) => {
+    if (portsOf[of] === wanted) return;
+    const bytes = new Uint8Array(SETTINGS.sizeof), view = new DataView(bytes.buffer);
+    view.setUint32(SETTINGS.generation, of, true);
+    wanted.forEach((port, i) => view.setUint16(SETTINGS.slot + 2 * port, i + 1, true));
+    const result = libbpf.bpf_map_update_elem(fds.settings[of], ZERO_KEY, bytes, 0n);
+    if (result !== 0) fail("Cannot set the ports to count", result);
+    portsOf[of] = wanted;
+  };
+
+  try {
+    writeSettings(generation); // before the first packet
+  } catch (error) {
+    libbpf.bpf_object__close(object);
+    throw error;
+  }
+
+  /** Makes the other generation the one that is written; resolves when none can still write this one. */
+  const swapGeneration = async (): Promise<Reading["takenAt"]> => {
+    const next = generation === 0 ? 1 : 0;
+    writeSettings(next);
+    const fd = pinned(4);
+    new DataView(fd.buffer).setInt32(0, fds.settings[next], true);
+    const takenAt = { monotonicMs: performance.now(), wallMs: Date.now() };
+    const result = await waiting.bpf_map_update_elem(fds.control, ZERO_KEY, fd, 0n);
+    if (result !== 0) fail("Cannot swap the generation of maps", result);
+    generation = next;
+    return takenAt;
+  };
+
+  // ------------------------------------------------------------------------------------------------- reading
+  const tables: { v4: Table; v6: Table } = { v4: emptyTable(KEY4.sizeof), v6: emptyTable(KEY6.sizeof) };
+  const synValues = new Uint8Array(BATCH * SYNS.sizeof);
+
+  /** A reading in progress: what is done is done, whatever fails after it. */
+  interface Draft {
+    of: 0 | 1;
+    reading: Reading;
+    drained: Set<LruMap>;
+  }
+  let draft: Draft | undefined;
+
+  /** Per-CPU values of one key, added up: `words` 64-bit numbers, exact to 2^53. */
+  const sumPerCpu = (values: Int32Array, words: number, at = 0): Float64Array => {
+    const sums = new Float64Array(words);
+    for (let i = 0; i < words * cpus; i++) {
+      const word = 2 * (at * words * cpus + i);
+      sums[i % words]! += values[word + 1]! * 2 ** 32 + (values[word]! >>> 0);
+    }
+    return sums;
+  };
+
+  const readPerCpu = (fd: number, key: number, words: number, what: string): Float64Array => {
+    const values = new Int32Array(2 * words * cpus);
+    const result = libbpf.bpf_map_lookup_elem(fd, new Uint32Array([key]), values);
+    if (result !== 0) fail(`Cannot read ${what}`, result);
+    return sumPerCpu(values, words);
+  };
+
+  /** The totals of each slot from 1 on that has counted a packet. */
+  const readTotals = (of: 0 | 1, count: number): Map<number, Float64Array> => {
+    const words = TOTAL.sizeof / 8, found = new Map<number, Float64Array>();
+    const keep = (slot: number, sums: Float64Array) => {
+      if (sums[TOTAL.bytes / 8] !== 0) found.set(slot, sums);
+    };
+    if (count > MANY_PORTS) {
+      const rows = Math.max(1, Math.floor((1 << 20) / (TOTAL.sizeof * cpus)));
+      const keys = new Uint32Array(rows), values = new Int32Array(2 * words * cpus * rows);
+      const cursor = pinned(4), got = new Uint32Array(pinned(4).buffer);
+      for (let first = true;; first = false) {
+        got[0] = rows;
+        const batch = [keys, values, got, null] as const;
+        const result = libbpf.bpf_map_lookup_batch(fds.totals[of], first ? null : cursor, cursor, ...batch);
+        if (first && result !== 0 && -result !== ENOENT) break; // a kernel without batches of per-CPU arrays
+        if (result !== 0 && -result !== ENOENT) fail("Cannot read the totals", result);
+        for (let i = 0; i < got[0]!; i++) keep(keys[i]!, sumPerCpu(values, words, i));
+        if (-result === ENOENT) return found;
+      }
+    }
+    for (let slot = 1; slot <= count; slot++) keep(slot, readPerCpu(fds.totals[of], slot, words, "the totals"));
+    return found;
+  };
+
+  const zeroPerCpu = (fd: number, key: number, words: number, what: string) => {
+    const result = libbpf.bpf_map_update_elem(fd, new Uint32Array([key]), new Uint8Array(8 * words * cpus), 0n);
+    if (result !== 0) fail(`Cannot reset ${what}`, result);
+  };
+
+  const startDraft = (of: 0 | 1, takenAt: Reading["takenAt"]): Draft => {
+    const ports = portsOf[of]!;
+    const totals: Reading["totals"] = [];
+    let inserted = 0;
+    for (const [slot, sums] of readTotals(of, ports.length)) {
+      inserted += sums[TOTAL.inserted / 8]!;
+      const classes = sums.subarray(TOTAL.class / 8, TOTAL.class / 8 + CLASS.CLASSES);
+      totals.push({ port: ports[slot - 1]!, bytes: sums[0]!, classes });
+    }
+    const skipped = readPerCpu(fds.skipped, of, SKIP.SKIPS, "the counters of frames not counted");
+    for (const table of [tables.v4, tables.v6]) table.count = 0;
+    return {
+      of,
+      drained: new Set(),
+      reading: {
+        takenAt,
+        ports,
+        totals,
+        skipped,
+        inserted,
+        entries: { known4: 0, known6: 0, syn4: 0, syn6: 0 },
+        ...tables,
+      },
+    };
+  };
+
+  const drainMap = async ({ of, reading, drained }: Draft, name: LruMap) => {
+    if (drained.has(name)) return;
+    const table = name.endsWith("4") ? reading.v4 : reading.v6;
+    const isSyn = name.startsWith("syn");
+    const cursor = pinned(8), count = new Uint32Array(pinned(4).buffer);
+    let size = BATCH;
+    for (let first = true;; first = false) {
+      reserveRows(table, size, reading.inserted);
+      const at = table.count;
+      const keys = table.keys.subarray(at * table.keySize);
+      const values = isSyn ? synValues : table.values.subarray(at * COUNTERS.sizeof);
+      count[0] = isSyn ? BATCH : size;
+      const result = await waiting.bpf_map_lookup_and_delete_batch(
+        fds.lru[name][of],
+        first ? null : cursor,
+        cursor,
+        keys,
+        values,
+        count,
+        null,
+      );
+      if (-result === ENOSPC && !isSyn) {
+        size *= 2; // a bucket with more entries than were asked for
+        continue;
+      }
+      if (result !== 0 && -result !== ENOENT) fail(`Cannot read map ${name}`, result);
+      if (isSyn) expandSyns(synValues, table.values.subarray(at * COUNTERS.sizeof), count[0]!);
+      table.count += count[0]!;
+      reading.entries[name] += count[0]!;
+      if (-result === ENOENT) break;
+    }
+    drained.add(name);
+  };
+
+  let swapped: { of: 0 | 1; takenAt: Reading["takenAt"] } | undefined;
+  const read = async (): Promise<Reading> => {
+    if (!draft) {
+      const of = generation;
+      swapped ??= { of, takenAt: await swapGeneration() };
+      draft = startDraft(swapped.of, swapped.takenAt);
+      swapped = undefined;
+    }
+    for (const name of LRU_NAMES) await drainMap(draft, name);
+    const { of, reading } = draft;
+    const slots = reading.totals.length > 0 ? new Map(reading.ports.map((port, i) => [port, i + 1])) : new Map();
+    for (const { port } of reading.totals) {
+      zeroPerCpu(fds.totals[of], slots.get(port), TOTAL.sizeof / 8, `the totals of port ${port}`);
+    }
+    zeroPerCpu(fds.skipped, of, SKIP.SKIPS, "the counters of frames not counted");
+    draft = undefined;
+    return reading;
+  };
+
+  // ------------------------------------------------------------------------------------------------ attaching
+  const createLink = (index: number, mode: XdpMode): number => {
+    const opts = new Uint8Array(BPF_LINK_CREATE_OPTS.flags + 8), view = new DataView(opts.buffer);
+    view.setBigUint64(BPF_LINK_CREATE_OPTS.sz, BigInt(opts.length), true);
+    view.setUint32(BPF_LINK_CREATE_OPTS.flags, XDP_FLAGS[mode], true);
+    return libbpf.bpf_link_create(programFd, index, BPF_XDP, opts);
+  };
+
+  const attachError = (name: string, index: number, mode: XdpMode, number: number): IbsrError => {
+    const action = `Cannot attach to "${name}" in ${mode} mode`;
+    switch (number) {
+      case EPERM:
+        return permissionError(action, number);
+      case EBUSY:
+      case EEXIST: {
+        const other = describeAttached(lib, index) ?? "another program";
+        return new IbsrError("kernel", `${action}: ${other} is attached there`, {
+          hint: `\`bpftool net show dev ${name}\` says who; one XDP program an interface is the kernel's rule`,
+        });
+      }
+      case ENODEV:
+        return missingInterface(name);
+      case ERANGE:
+        return new IbsrError("kernel", `${action}: the interface's MTU is too large for its driver`, {
+          hint: "--xdp-mode generic takes any MTU",
+        });
+      default:
+        return new IbsrError("kernel", `${action}: ${describe(number)}`, {
+          hint: mode === "native"
+            ? "the driver has no XDP, or not with these settings: --xdp-mode generic works on every interface"
+            : "`dmesg | tail` may say why",
+        });
+    }
+  };
+
+  const attach = (name: string, mode: XdpMode | "auto"): Attachment => {
+    const index = interfaceIndex(name);
+    if (index === 0) throw missingInterface(name);
+    let got: XdpMode = mode === "auto" ? "native" : mode, refusal: string | undefined;
+    let fd = createLink(index, got);
+    if (fd < 0 && mode === "auto" && ![EPERM, EBUSY, EEXIST, ENODEV].includes(-fd)) {
+      refusal = describe(-fd);
+      got = "generic";
+      fd = createLink(index, got);
+    }
+    if (fd < 0) throw attachError(name, index, got, -fd);
+    let open = true;
+    return {
+      name,
+      index,
+      mode: got,
+      refusal,
+      isAlive() {
+        const info = readInfo(lib, fd, 64);
+        const on = new DataView(info.buffer).getUint32(BPF_LINK_INFO.xdp_ifindex, true);
+        return open && on === index && interfaceIndex(name) === index;
+      },
+      [Symbol.dispose]() {
+        if (open) libc().close(fd);
+        open = false;
+      },
+    };
+  };
+
+  // -------------------------------------------------------------------------------------------------- running
+  let run: ((frame: Uint8Array, repeat: number, after?: Uint8Array) => DataView) | undefined;
+  const prepareRun = (): NonNullable<typeof run> => {
+    const input = pinned(1 << 17), output = pinned(1 << 17);
+    const opts = pinned(BPF_TEST_RUN_OPTS.duration + 8), view = new DataView(opts.buffer);
+    const address = (bytes: Bytes) => BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+    view.setBigUint64(BPF_TEST_RUN_OPTS.sz, BigInt(opts.length), true);
+    view.setBigUint64(BPF_TEST_RUN_OPTS.data_in, address(input), true);
+    const out = address(output);
+    let wantsOutput = false;
+    return (frame, repeat, after) => {
+      if (frame.length > input.length) fail(`Cannot run a frame of ${frame.length} bytes`, -EINVAL);
+      input.set(frame);
+      view.setUint32(BPF_TEST_RUN_OPTS.data_size_in, frame.length, true);
+      view.setUint32(BPF_TEST_RUN_OPTS.repeat, repeat, true);
+      if (wantsOutput !== (after !== undefined)) {
+        wantsOutput = !wantsOutput;
+        view.setBigUint64(BPF_TEST_RUN_OPTS.data_out, wantsOutput ? out : 0n, true);
+      }
+      // The call writes the size back, and fails the next time if it is smaller than that frame.
+      view.setUint32(BPF_TEST_RUN_OPTS.data_size_out, wantsOutput ? output.length : 0, true);
+      const result = libbpf.bpf_prog_test_run_opts(programFd, opts);
+      if (result !== 0) fail(`Cannot run a frame of ${frame.length} bytes`, result);
+      if (after) after.set(output.subarray(0, Math.min(after.length, frame.length)));
+      return view;
+    };
+  };
+
+  const info = new DataView(readInfo(lib, programFd, BPF_PROG_INFO.verified_insns + 4).buffer);
+  return {
+    kind,
+    libbpf: lib.version,
+    fd: programFd,
+    statistics: {
+      verifiedInstructions: info.getUint32(BPF_PROG_INFO.verified_insns, true),
+      translatedBytes: info.getUint32(BPF_PROG_INFO.xlated_prog_len, true),
+      machineBytes: info.getUint32(BPF_PROG_INFO.jited_prog_len, true),
+    },
+    attach,
+    read,
+    setPorts(ports) {
+      if (ports.length > slots) {
+        throw new IbsrError("usage", `Cannot count ${ports.length} ports: ${slots} fit without a restart`, {
+          hint: "restart the collector with the new ports",
+        });
+      }
+      wanted = ports;
+    },
+    run(frame, after) {
+      run ??= prepareRun();
+      return run(frame, 1, after).getUint32(BPF_TEST_RUN_OPTS.retval, true);
+    },
+    measure(frame, repeat) {
+      run ??= prepareRun();
+      return run(frame, repeat).getUint32(BPF_TEST_RUN_OPTS.duration, true);
+    },
+    [Symbol.dispose]() {
+      libbpf.bpf_object__close(object);
+    },
+  };
+}
+
+function emptyTable(keySize: number): Table {
+  return { keySize, count: 0, keys: new Uint8Array(0), values: new Uint8Array(0) };
+}
+
+/**
+ * Makes room for `more` rows. Memory that is not written costs nothing, so the buffers are made as large as the
+ * interval's inserts can fill; ones that are far too large (a flood that is over) are let go.
+ */
+function reserveRows(table: Table, more: number, inserted: number): void {
+  const capacity = table.values.length / COUNTERS.sizeof;
+  const need = Math.max(table.count + more, table.count === 0 ? inserted + more : 0);
+  if (need <= capacity && (table.count > 0 || capacity <= 4 * need)) return;
+  const size = table.count === 0 ? need : Math.max(need, 2 * capacity);
+  const keys = new Uint8Array(size * table.keySize), values = new Uint8Array(size * COUNTERS.sizeof);
+  keys.set(table.keys.subarray(0, table.count * table.keySize));
+  values.set(table.values.subarray(0, table.count * COUNTERS.sizeof));
+  table.keys = keys;
+  table.values = values;
+}
