@@ -1,0 +1,243 @@
+/**
+ * What a collector is doing and has done, from outside: its lock, its heartbeats, the names of its segments.
+ *
+ * It only reads, and touches nothing of a running collector: whether the lock is held is looked up in /proc/locks,
+ * because trying to take it could keep a collector from starting. How much of the last day was counted is the
+ * difference of heartbeats, so a run that was killed may have counted up to one status interval more.
+ */
+import { statfsSync } from "node:fs";
+import { IbsrError, reason } from "./errors.ts";
+import { decodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
+import { readKernelFile } from "./libc.ts";
+import { listSegments } from "./segment.ts";
+
+/** The state of a spool and its collector. Times are seconds since 1970. */
+export interface Status {
+  directory: string;
+  /** Process that holds the lock; undefined if none does. */
+  pid: number | undefined;
+  /** The last heartbeat; undefined if there is none. */
+  last: Heartbeat | undefined;
+  /** The last heartbeat's age in seconds. */
+  ageSec: number | undefined;
+  /** Of a running collector: whether its heartbeat is late. */
+  late: boolean;
+  coverage: Coverage | undefined;
+  segments: { count: number; open: number; bytes: number; oldest: number | undefined };
+  /** Bytes that the collector's user can still write there. */
+  freeBytes: number;
+}
+
+/** How much of a time was counted. */
+export interface Coverage {
+  /** Start of the time looked at: a day ago, or the first heartbeat there is. */
+  since: number;
+  interfaces: { iface: string; coveredSec: number; share: number }[];
+  /** Sums over that time. */
+  packets: number;
+  unattributed: number;
+  evicted: number;
+}
+
+const DAY_SEC = 86400;
+
+/**
+ * Reads the state of the spool in `directory`.
+ *
+ * @param now Seconds since 1970.
+ * @throws {IbsrError} `storage`, if there is no such directory; `permission`, if it may not be read.
+ */
+export function readStatus(directory: string, now: number): Status {
+  const heartbeats = [`${directory}/status.jsonl.1`, `${directory}/status.jsonl`].flatMap(readHeartbeats);
+  const segments = listSegments(directory);
+  const last = heartbeats.at(-1);
+  const pid = findHolder(`${directory}/spool.lock`);
+  const ageSec = last ? Math.max(0, now - last.timestamp) : undefined;
+  const { bavail, bsize } = statfsSync(directory);
+  return {
+    directory,
+    pid,
+    last,
+    ageSec,
+    late: pid !== undefined && last !== undefined && ageSec! > 2 * last.status_interval_sec + 5,
+    coverage: measureCoverage(heartbeats, { now, running: pid !== undefined }),
+    segments: {
+      count: segments.length,
+      open: segments.filter((s) => s.state === "open").length,
+      bytes: segments.reduce((sum, s) => sum + s.bytes, 0),
+      oldest: segments[0] ? segments[0].start / 1000 : undefined,
+    },
+    freeBytes: bavail * bsize,
+  };
+}
+
+/** Whether all is as it should be: a collector runs, its heartbeat is fresh, and it says that nothing fails. */
+export function isHealthy({ pid, last, late }: Status): boolean {
+  return pid !== undefined && last !== undefined && !late && last.failing.length === 0 &&
+    last.interfaces.every((i) => i.xdp_mode !== null);
+}
+
+function readHeartbeats(path: string): Heartbeat[] {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw new IbsrError("permission", `Cannot read the heartbeats: ${reason(cause)}`, {
+      hint: "run it as root, or as a member of the spool's group",
+      cause,
+    });
+  }
+  return text.split("\n").map(decodeHeartbeat).filter((heartbeat) => heartbeat !== undefined);
+}
+
+/** The process that holds the lock of that file, by the kernel's list of locks. */
+function findHolder(path: string): number | undefined {
+  try {
+    const { ino } = Deno.statSync(path);
+    const pid = Deno.readTextFileSync(path).trim();
+    const locks = readKernelFile("/proc/locks")?.split("\n") ?? [];
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:16042 0 EOF`. The device is not compared: btrfs has several names for one.
+    const held = locks.map((line) => line.trim().split(/\s+/)).some(([, type, , , holder, file]) =>
+      type === "FLOCK" && holder === pid && file?.endsWith(`:${ino}`)
+    );
+    return held ? Number(pid) : undefined;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw new IbsrError("permission", `Cannot read the spool's lock: ${reason(cause)}`, { cause });
+  }
+}
+
+/**
+ * The coverage of the day before `now` (seconds since 1970): of each run what its last heartbeat has more than the
+ * last one before the day, or than nothing if the run began in the day.
+ */
+export function measureCoverage(
+  heartbeats: readonly Heartbeat[],
+  { now, running }: { now: number; running: boolean },
+): Coverage | undefined {
+  const first = heartbeats[0], last = heartbeats.at(-1);
+  if (!first || !last) return undefined;
+  const startOf = (beat: Heartbeat) => isFirst(beat) ? beat.run_id / 1000 : beat.timestamp;
+  const since = Math.max(now - DAY_SEC, startOf(first));
+  const covered = new Map<string, number>();
+  const sums = { packets: 0, unattributed: 0, evicted: 0 };
+  for (const beats of Map.groupBy(heartbeats, (beat) => beat.run_id).values()) {
+    const end = beats.at(-1)!;
+    if (end.timestamp < since) continue;
+    const before = beats.findLast((beat) => beat.timestamp <= since) ?? (isFirst(beats[0]!) ? undefined : beats[0]!);
+    for (const { iface, covered_sec } of end.interfaces) {
+      const earlier = before?.interfaces.find((i) => i.iface === iface)?.covered_sec ?? 0;
+      covered.set(iface, (covered.get(iface) ?? 0) + covered_sec - earlier);
+    }
+    for (const name of ["packets", "unattributed", "evicted"] as const) {
+      sums[name] += end[name] - (before?.[name] ?? 0);
+    }
+  }
+  return {
+    since,
+    interfaces: [...covered].map(([iface, sec]) => {
+      const length = Math.max((running ? countedUntil(last, iface) : now) - since, 1e-3);
+      const coveredSec = Math.min(Math.max(sec, 0), length);
+      return { iface, coveredSec, share: coveredSec / length };
+    }),
+    ...sums,
+  };
+}
+
+/** Whether it is a run's first; otherwise what came before it is gone. */
+function isFirst(beat: Heartbeat): boolean {
+  return beat.cycle === 0;
+}
+
+/** Until when a running collector can have written: an interval in progress is no gap. */
+function countedUntil(beat: Heartbeat, iface: string): number {
+  const { last_snapshot = null, xdp_mode = null } = beat.interfaces.find((i) => i.iface === iface) ?? {};
+  const isDue = last_snapshot === null || beat.timestamp - last_snapshot > beat.interval_sec + 2;
+  return isDue || xdp_mode === null ? beat.timestamp : last_snapshot;
+}
+
+// --------------------------------------------------------------------------------------------------- one screen
+
+/** The state as text, a line each. */
+export function formatStatus(status: Status, now: number): string {
+  const { pid, last, coverage, segments } = status;
+  const lines: string[] = [];
+  const row = (name: string, text: string) => lines.push(`${name.padEnd(10)} ${text}`);
+  const ago = (time: number) => `${formatDuration(Math.max(0, now - time))} ago`;
+  if (pid !== undefined) {
+    const since = last && last.pid === pid
+      ? `since ${formatTime(last.run_id / 1000)} (${ago(last.run_id / 1000)})`
+      : "";
+    row("collector", `running ${since}, process ${pid}`.replace(" ,", ","));
+  } else if (last?.state === "stopped") {
+    row("collector", `stopped ${ago(last.timestamp)}`);
+  } else {
+    row(
+      "collector",
+      last ? `not running; its last heartbeat, ${ago(last.timestamp)}, was no goodbye` : "never ran here",
+    );
+  }
+  if (last && status.late) row("heartbeat", `late: the last was ${ago(last.timestamp)}`);
+  if (last) {
+    row("ports", last.dst_ports.join(","));
+    for (const { iface, xdp_mode, last_snapshot, unwritten } of last.interfaces) {
+      const share = coverage?.interfaces.find((i) => i.iface === iface)?.share;
+      const parts = [
+        pid === undefined ? "not watched" : xdp_mode === null ? "absent: not attached" : xdp_mode,
+        last_snapshot === null ? "no snapshot yet" : `last snapshot ${ago(last_snapshot)}`,
+        unwritten ? "one waits for the disk" : "",
+        share === undefined ? "" : `${formatShare(share)} counted since ${formatTime(coverage!.since)}`,
+      ];
+      row(iface, parts.filter(Boolean).join(", "));
+    }
+  }
+  if (coverage) {
+    const lost = coverage.packets === 0 ? 0 : coverage.unattributed / coverage.packets;
+    const share = coverage.unattributed > 0 ? ` (${formatShare(lost)})` : "";
+    row("counted", `${formatNumber(coverage.packets)} packets since ${formatTime(coverage.since)}`);
+    row("lost", `the source of ${formatNumber(coverage.unattributed)} packets${share}`);
+  }
+  const oldest = segments.oldest === undefined ? "" : `, the oldest of ${formatTime(segments.oldest)}`;
+  row(
+    "spool",
+    `${status.directory}: ${formatNumber(segments.count)} segments, ${formatBytes(segments.bytes)}${oldest}`,
+  );
+  row("disk", `${formatBytes(status.freeBytes)} free`);
+  for (const failure of last?.failing ?? []) row("failing", failure);
+  return lines.join("\n") + "\n";
+}
+
+/** A UTC time to the second. */
+function formatTime(sec: number): string {
+  return new Date(sec * 1000).toISOString().slice(0, 19) + "Z";
+}
+
+/** The two largest units. */
+function formatDuration(sec: number): string {
+  const units = [["d", DAY_SEC], ["h", 3600], ["min", 60], ["s", 1]] as const;
+  const first = units.findIndex(([, length]) => sec >= length);
+  if (first < 0) return "0 s";
+  let rest = Math.floor(sec);
+  return units.slice(first, first + 2).map(([unit, length]) => {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    return `${count} ${unit}`;
+  }).filter((part) => !part.startsWith("0 ")).join(" ");
+}
+
+/** Never rounded up to 100 %. */
+function formatShare(share: number): string {
+  return `${Math.floor(share * 10000) / 100} %`;
+}
+
+/** Bytes in the largest binary unit that leaves a number from 1 up. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
+  return `${unit === 0 ? bytes : (bytes / 2 ** (10 * unit)).toFixed(1)} ${units[unit]}`;
+}
+
+function formatNumber(value: number): string {
+  return String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");
+}

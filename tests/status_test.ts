@@ -1,0 +1,147 @@
+/**
+ * `ibsr status`: what heartbeats, lock and names of a spool say together.
+ */
+import assert from "node:assert/strict";
+import { decodeHeartbeat, encodeHeartbeat, type Heartbeat } from "../src/heartbeat.ts";
+import { openSpool } from "../src/spool.ts";
+import { formatStatus, isHealthy, measureCoverage, readStatus } from "../src/status.ts";
+import { heartbeat, onInterface } from "./heartbeats.ts";
+
+const T0 = 1_000_000, DAY = 86400, HOUR = 3600;
+
+/** A run's heartbeats each hour: it counts all the time but for `gapSec` in each hour. */
+function runOf(
+  start: number,
+  hours: number,
+  { gapSec = 0, perHour = 100 }: { gapSec?: number; perHour?: number } = {},
+): Heartbeat[] {
+  return Array.from({ length: hours + 1 }, (_, i) =>
+    heartbeat({
+      run_id: start * 1000,
+      timestamp: start + i * HOUR,
+      uptime_sec: i * HOUR,
+      cycle: i,
+      packets: i * perHour,
+      unattributed: i,
+      interfaces: [onInterface({ covered_sec: i * (HOUR - gapSec), last_snapshot: start + i * HOUR })],
+    }));
+}
+
+function coverageOf(beats: Heartbeat[], now: number, running = true) {
+  return measureCoverage(beats, { now, running })!;
+}
+
+Deno.test("coverage of a collector that counts without a gap is 100 %, and of the last day only", () => {
+  const coverage = coverageOf(runOf(T0, 48), T0 + 2 * DAY);
+  assert.deepEqual(coverage.interfaces, [{ iface: "eth0", coveredSec: DAY, share: 1 }]);
+  assert.equal(coverage.since, T0 + DAY);
+  assert.equal(coverage.packets, 2400);
+  assert.equal(coverage.unattributed, 24);
+});
+
+Deno.test("coverage lacks what intervals lack, and what lies between two runs", () => {
+  const gaps = coverageOf(runOf(T0, 48, { gapSec: 360 }), T0 + 2 * DAY);
+  assert.ok(Math.abs(gaps.interfaces[0]!.share - 0.9) < 1e-9);
+  const two = coverageOf([...runOf(T0, 6), ...runOf(T0 + 12 * HOUR, 12)], T0 + DAY);
+  assert.equal(two.interfaces[0]!.coveredSec, 18 * HOUR);
+  assert.equal(two.interfaces[0]!.share, 0.75);
+  assert.equal(two.packets, 1800);
+});
+
+Deno.test("coverage of a collector that died goes on falling, that of one that runs leaves out the interval in progress", () => {
+  const beats = runOf(T0, 12);
+  assert.equal(coverageOf(beats, T0 + DAY, false).interfaces[0]!.share, 0.5);
+  const last = beats.at(-1)!;
+  const unfinished = heartbeat({
+    ...last,
+    timestamp: last.timestamp + 8,
+    interfaces: [onInterface({ covered_sec: 12 * HOUR, last_snapshot: last.timestamp })],
+  });
+  assert.equal(coverageOf([...beats, unfinished], last.timestamp + 9).interfaces[0]!.share, 1);
+  const stuck = { ...unfinished, timestamp: last.timestamp + 12 * HOUR };
+  assert.equal(
+    coverageOf([...beats, stuck], last.timestamp + 12 * HOUR).interfaces[0]!.share,
+    0.5,
+    "it writes nothing",
+  );
+});
+
+Deno.test("coverage since the first heartbeat, where older ones are gone", () => {
+  const coverage = coverageOf(runOf(T0, 48).slice(40), T0 + 2 * DAY);
+  assert.equal(coverage.since, T0 + 40 * HOUR);
+  assert.equal(coverage.interfaces[0]!.share, 1);
+  assert.equal(coverage.packets, 800);
+  assert.equal(measureCoverage([], { now: T0, running: false }), undefined);
+});
+
+Deno.test("decodeHeartbeat() takes back what was encoded, and nothing for a line that is cut or another's", () => {
+  const beat = heartbeat();
+  const line = encodeHeartbeat(beat);
+  assert.deepEqual(decodeHeartbeat(line), beat);
+  for (let length = 0; length < line.length; length++) assert.equal(decodeHeartbeat(line.slice(0, length)), undefined);
+  for (const other of ["null", "1", "[]", "{}", '{"timestamp":1,"cycle":1,"ips_collected":0,"snapshots_written":1}']) {
+    assert.equal(decodeHeartbeat(other), undefined, other);
+  }
+});
+
+Deno.test("readStatus() knows who holds the lock and leaves it alone, and reads both heartbeat files", async () => {
+  const directory = await Deno.makeTempDir();
+  const now = T0 + 12 * HOUR;
+  {
+    using spool = openSpool(directory, { at: now * 1000, rotate: "hourly" });
+    const beats = runOf(T0, 12).map((beat) => ({ ...beat, pid: Deno.pid }));
+    Deno.writeTextFileSync(
+      `${directory}/status.jsonl.1`,
+      beats.slice(0, 6).map((b) => encodeHeartbeat(b) + "\n").join(""),
+    );
+    for (const beat of beats.slice(6)) spool.appendStatus(encodeHeartbeat(beat));
+    spool.append([new TextEncoder().encode("{}\n")], { at: now * 1000 });
+    const status = readStatus(directory, now);
+    assert.equal(status.pid, Deno.pid);
+    assert.deepEqual([status.segments.count, status.segments.open, status.segments.bytes], [1, 1, 3]);
+    assert.equal(status.coverage!.interfaces[0]!.share, 1);
+    assert.ok(isHealthy(status));
+    assert.match(formatStatus(status, now), new RegExp(`^collector {2}running since .*process ${Deno.pid}$`, "m"));
+    assert.match(formatStatus(status, now), /^eth0 +native, last snapshot 0 s ago, 100 % counted since/m);
+    const late = readStatus(directory, now + 200);
+    assert.ok(late.late && !isHealthy(late), "no heartbeat for more than two status intervals");
+    await spool.seal();
+  }
+  const stopped = readStatus(directory, now + 60);
+  assert.equal(stopped.pid, undefined);
+  assert.ok(!isHealthy(stopped) && !stopped.late);
+  assert.match(
+    formatStatus(stopped, now + 60),
+    /^collector {2}not running; its last heartbeat, 1 min ago, was no goodbye$/m,
+  );
+  await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("a collector that says that something fails, or has lost an interface, is not healthy", () => {
+  const healthy = {
+    directory: "",
+    pid: 1,
+    ageSec: 0,
+    late: false,
+    coverage: undefined,
+    segments: { count: 0, open: 0, bytes: 0, oldest: undefined },
+    freeBytes: 0,
+  };
+  assert.ok(isHealthy({ ...healthy, last: heartbeat() }));
+  assert.ok(!isHealthy({ ...healthy, last: heartbeat({ failing: ["the disk is full"] }) }));
+  assert.ok(!isHealthy({ ...healthy, last: heartbeat({ interfaces: [onInterface({ xdp_mode: null })] }) }));
+  assert.ok(!isHealthy({ ...healthy, last: heartbeat(), late: true }));
+  assert.ok(!isHealthy({ ...healthy, last: heartbeat(), pid: undefined }));
+});
+
+Deno.test("a share of time is never rounded up to 100 %", () => {
+  const beats = runOf(T0, 24, { gapSec: 0.001 });
+  const status = {
+    ...{ directory: "/s", pid: 1, last: beats.at(-1), ageSec: 0, late: false, freeBytes: 2 ** 30 },
+    coverage: coverageOf(beats, T0 + DAY),
+    segments: { count: 2345, open: 1, bytes: 1500, oldest: T0 },
+  };
+  const text = formatStatus(status, T0 + DAY);
+  assert.match(text, /99\.99 % counted/);
+  assert.match(text, /^spool +\/s: 2,345 segments, 1\.5 KiB, the oldest of 1970-01-12T13:46:40Z$/m);
+});
