@@ -1,0 +1,69 @@
+/**
+ * What a command is, and the options that several have.
+ */
+import { CONFIG_PATH } from "./config.ts";
+import type { Described, Page } from "./help.ts";
+import { choiceKind, flag, option, type OptionTable, type Sources, textKind, type Values } from "./options.ts";
+
+/** A command: what help says of it, and what it does. */
+export interface Command<T extends OptionTable = OptionTable> extends Described {
+  options: T;
+  /** What it may use of the system; all else is given up before it runs. */
+  permissions: readonly Deno.PermissionName[];
+  /** Runs until done or until the signal aborts; returns the exit code. */
+  run(values: Values<T>, context: Context): Promise<number> | number;
+}
+
+/** What a command gets besides its options. */
+export interface Context {
+  operands: readonly string[];
+  signal: AbortSignal;
+  /** Writes a result to standard output. */
+  print(text: string): void;
+  page: Page;
+  /** All commands, for those that speak of others. */
+  commands: readonly Command[];
+  environment: Record<string, string>;
+  /**
+   * The command's options once more, the config file read again.
+   *
+   * @throws {IbsrError} `usage` or `permission`, as at the start.
+   */
+  resolve(): { values: Record<string, unknown>; sources: Sources };
+}
+
+/** Declares a command; its values are typed by its options. */
+export function defineCommand<const T extends OptionTable>(command: Command<T>): Command {
+  return command as unknown as Command;
+}
+
+/** Options of every command. */
+export const COMMON = {
+  "log-format": option(choiceKind("FORMAT", ["text", "json"]), {
+    group: "General",
+    default: "text",
+    help: "Log lines as text or as JSON objects.",
+  }),
+  verbose: option(flag, { group: "General", short: "v", repeat: true, help: "Log every snapshot and file." }),
+  help: option(flag, { group: "General", short: "h", help: "Show this page." }),
+};
+
+/** Options of a command that reads the environment and the config file: the option is what makes it one. */
+export const CONFIGURED = {
+  config: option(textKind("PATH"), {
+    group: "General",
+    help: "Config file; its keys are the options' names.",
+    defaultHelp: `${CONFIG_PATH}, if it exists`,
+  }),
+  ...COMMON,
+};
+
+/** The spool, for every command that works on it. */
+export const SPOOL = {
+  "out-dir": option(textKind("DIR"), {
+    group: "Snapshots",
+    short: "o",
+    default: "/var/lib/ibsr/snapshots",
+    help: "The spool: made if missing.",
+  }),
+};

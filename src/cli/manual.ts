@@ -1,0 +1,90 @@
+/**
+ * The man page, from the command and option tables, in the man(7) macros.
+ */
+import { EXIT } from "../errors.ts";
+import type { Described } from "./help.ts";
+import type { Option } from "./options.ts";
+
+/** What ended the program, by exit code, for those who script it. */
+const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
+  usage: "The command line or the configuration is wrong.",
+  data: "Input can't be read as what it should be.",
+  network: "The network, or what is behind it, can't be reached.",
+  bug: "A bug in ibsr, or a damaged executable.",
+  kernel: "Loading, verifying or attaching the kernel program failed.",
+  storage: "The output can't be written.",
+  permission: "A capability is missing.",
+};
+
+/** The page `ibsr(1)`. */
+export function manualPage(commands: readonly Described[], version: string): string {
+  return [
+    `.TH IBSR 1 "" "ibsr ${escape(version)}" "User Commands"`,
+    ".SH NAME",
+    "ibsr \\- show what inline blocking would have done, from real traffic",
+    ".SH SYNOPSIS",
+    ".B ibsr",
+    "\\fICOMMAND\\fR [\\fIOPTION\\fR]... [\\fIOPERAND\\fR]...",
+    ".SH DESCRIPTION",
+    "ibsr counts TCP traffic by source and port in an XDP program that always passes the packet. Everything else is",
+    "done from the files that this leaves behind. It blocks nothing.",
+    ".SH COMMANDS",
+    ...commands.flatMap(describeCommand),
+    ".SH EXIT STATUS",
+    ...definition("0", "Success."),
+    ...Object.entries(EXIT).flatMap(([kind, code]) =>
+      definition(String(code), EXIT_MEANINGS[kind as keyof typeof EXIT])
+    ),
+  ].join("\n") + "\n";
+}
+
+function describeCommand(command: Described): string[] {
+  return [
+    `.SS "ibsr ${escape(command.name)} [options]${command.operands ? ` ${escape(command.operands)}` : ""}"`,
+    text(command.summary.replace(/^./, (c) => c.toUpperCase()) + "."),
+    ...(command.description?.split("\n\n") ?? []).flatMap((paragraph) => [".PP", text(paragraph)]),
+    ...Object.entries(command.options).flatMap(([name, option]) => describeOption(name, option)),
+    ...(command.examples ?? []).flatMap((
+      [line, does],
+    ) => [".PP", text(does), ".PP", ".RS", ".EX", text(line), ".EE", ".RE"]),
+  ];
+}
+
+function describeOption(name: string, option: Option<unknown>): string[] {
+  const { metavar, choices } = option.kind;
+  const names = [...(option.short ? [`-${option.short}`] : []), `--${name}`].map((n) => `\\fB${escape(n)}\\fR`);
+  const notes = [
+    choices ? `One of: ${choices.join(", ")}.` : "",
+    option.repeat ? "Repeatable." : "",
+    option.default !== undefined || option.defaultHelp ? `Default: ${option.defaultHelp ?? option.default}.` : "",
+  ];
+  return [
+    ".TP",
+    names.join(", ") + (metavar ? ` \\fI${escape(metavar)}\\fR` : ""),
+    text([option.help, ...notes.filter(Boolean)].join(" ")),
+  ];
+}
+
+function definition(term: string, meaning: string): string[] {
+  return [".TP", `\\fB${escape(term)}\\fR`, text(meaning)];
+}
+
+/** Text as a line of its own, which roff must not take for a request. */
+function text(line: string): string {
+  return escape(line).replace(/^(?=[.'])/, "\\&");
+}
+
+/** Text with what is special to roff, and what a terminal would show as something else, written out. */
+function escape(text: string): string {
+  const written: Record<string, string> = {
+    "\\": "\\e",
+    "-": "\\-",
+    "`": "\\(ga",
+    "'": "\\(aq",
+    "~": "\\(ti",
+    "^": "\\(ha",
+    '"': "\\(dq",
+    "…": "...",
+  };
+  return text.replaceAll(/[\\\-`'~^"…]/g, (c) => written[c]!).replaceAll(/\s*\n\s*/g, " ");
+}

@@ -1,0 +1,126 @@
+/**
+ * From the arguments to a command, and from its end to an exit code. Everything a user sees of an error is here.
+ */
+import { fstatSync } from "node:fs";
+import { EXIT, exitCode, IbsrError, nearest } from "../errors.ts";
+import { configureLog, log, type LogOptions } from "../log.ts";
+import type { Command, Context } from "./command.ts";
+import { layersBelow, variableOf } from "./config.ts";
+import { commandHelp, type Page, programHelp } from "./help.ts";
+import { readArguments, resolveOptions } from "./options.ts";
+import { VERSION } from "./version.ts";
+
+/** Runs the command that `args` name; returns the exit code. Errors are printed, none is thrown. */
+export async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+  try {
+    const first = args[0];
+    if (first === "--version" || first === "-V") {
+      print(`ibsr ${VERSION}\n`);
+      return 0;
+    }
+    const environment = readEnvironment(), page = choosePage(environment);
+    const { COMMANDS } = await import("./commands.ts"); // all of the program: not for its version alone
+    if (first === undefined || first === "--help" || first === "-h" || first === "help") {
+      const command = first === "help" ? findCommand(args.slice(1), COMMANDS) : undefined;
+      print(command ? commandHelp(command.command, page) : programHelp(COMMANDS, VERSION, page));
+      return first === undefined ? EXIT.usage : 0;
+    }
+    const found = findCommand(args, COMMANDS);
+    if (!found) throw unknownCommand(first, COMMANDS);
+    const { layer, operands } = readArguments(found.command.options, found.rest);
+    if (layer.texts.help) {
+      print(commandHelp(found.command, page));
+      return 0;
+    }
+    if (operands.length > 0 && !found.command.operands) {
+      throw new IbsrError("usage", `Cannot read the arguments: "${operands[0]}" is not expected`, {
+        hint: `ibsr ${found.command.name} --help`,
+      });
+    }
+    const texts = (name: string) => layer.texts[name] ?? [environment[variableOf(name)]];
+    const format = texts("log-format").at(-1) === "json" ? "json" : "text", journal = isJournal(environment);
+    configureLog({ level: "info", journal, format }); // for what is wrong with the options themselves
+    givePermissionsUp(found.command.permissions);
+    const resolve = () => {
+      const below = layersBelow({ ...found.command, arguments: layer }, { commands: COMMANDS, environment });
+      return resolveOptions(found.command.options, [layer, ...below]);
+    };
+    const { values } = resolve();
+    configureLog({
+      level: (values.verbose as boolean[]).includes(true) ? "debug" : "info",
+      journal,
+      format: values["log-format"] as LogOptions["format"],
+    });
+    const context: Context = { operands, signal, print, page, commands: COMMANDS, environment, resolve };
+    return await found.command.run(values, context);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) return 0; // the reader has seen enough
+    printError(error);
+    return exitCode(error);
+  }
+}
+
+/** The command whose words begin the arguments, and what follows them. */
+function findCommand(
+  args: readonly string[],
+  commands: readonly Command[],
+): { command: Command; rest: readonly string[] } | undefined {
+  for (const command of commands) {
+    const words = command.name.split(" ");
+    if (words.every((word, i) => args[i] === word)) return { command, rest: args.slice(words.length) };
+  }
+  return undefined;
+}
+
+function unknownCommand(typed: string, commands: readonly Command[]): IbsrError {
+  const near = nearest(typed, commands.map((c) => c.name));
+  return new IbsrError("usage", `Cannot run "${typed}": there is no such command`, {
+    hint: near ? `did you mean "ibsr ${near}"?` : "`ibsr --help` lists the commands",
+  });
+}
+
+/** The environment; empty where it may not be read. */
+function readEnvironment(): Record<string, string> {
+  try {
+    return Deno.env.toObject();
+  } catch {
+    return {};
+  }
+}
+
+/** Whether standard error is the journal: systemd names the stream's device and inode. */
+function isJournal(environment: Record<string, string>): boolean {
+  if (!environment.JOURNAL_STREAM) return false;
+  const { dev, ino } = fstatSync(2);
+  return environment.JOURNAL_STREAM === `${dev}:${ino}`;
+}
+
+const PERMISSIONS: readonly Deno.PermissionName[] = ["read", "write", "net", "env", "sys", "run", "ffi"];
+
+/** From here on the process may do what the command needs, and nothing else. */
+function givePermissionsUp(needed: readonly Deno.PermissionName[]): void {
+  for (const name of PERMISSIONS) {
+    if (!needed.includes(name)) Deno.permissions.revokeSync({ name });
+  }
+}
+
+function choosePage(environment: Record<string, string>): Page {
+  const terminal = Deno.stdout.isTerminal();
+  const columns = terminal ? Deno.consoleSize().columns : 100;
+  return { width: Math.min(Math.max(columns, 60), 110), color: terminal && !environment.NO_COLOR };
+}
+
+const encoder = new TextEncoder();
+
+function print(text: string): void {
+  const bytes = encoder.encode(text);
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+function printError(error: unknown): void {
+  if (error instanceof IbsrError) return log("error", error.message, { hint: error.hint });
+  log("error", `a bug in ibsr: ${error}`, {
+    hint: "please report it with the lines above",
+    ...(error instanceof Error && error.stack ? { stack: error.stack } : {}),
+  });
+}

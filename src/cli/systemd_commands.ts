@@ -1,0 +1,192 @@
+/**
+ * `ibsr systemd print|install|uninstall`: the units with the operator's own flags. Files are written and removed;
+ * nothing is enabled, started or stopped, and the next command is printed instead.
+ */
+import { basename, dirname } from "node:path";
+import { IbsrError, reason } from "../errors.ts";
+import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
+import { choosePorts, COLLECT_OPTIONS, type CollectValues } from "./collect.ts";
+import { COMMON, type Context, defineCommand } from "./command.ts";
+import { layersBelow } from "./config.ts";
+import { option, readArguments, resolveOptions, textKind, type Values } from "./options.ts";
+
+const UNIT_OPTIONS = {
+  program: option(textKind("PATH"), {
+    group: "Units",
+    help: "The executable that the units start.",
+    defaultHelp: "this one",
+  }),
+  user: option(textKind("NAME"), {
+    group: "Units",
+    help: "An existing user to run as; needed for a spool outside /var/lib.",
+    defaultHelp: "systemd makes one, DynamicUser=",
+  }),
+};
+const ROOT_OPTION = {
+  root: option(textKind("DIR"), { group: "Units", default: "/", help: "Write below DIR, to build a package." }),
+};
+const PLACE = "etc/systemd/system";
+const ALL_UNITS = ["ibsr.service", "ibsr-export.service", "ibsr-export.timer"];
+
+export const systemdPrintCommand = defineCommand({
+  name: "systemd print",
+  summary: "the systemd units, on standard output",
+  operands: "[-- FLAGS]",
+  description: "What `ibsr systemd install` would write. FLAGS are those of `ibsr collect`.",
+  examples: [["ibsr systemd print -- -p 443 --compress zstd", "The collector's unit, with these flags."]],
+  permissions: ["read"],
+  options: { ...UNIT_OPTIONS, ...COMMON },
+  run(values, context) {
+    const { units } = makeUnits(values, context);
+    for (const { name, text } of units) context.print(`# /${PLACE}/${name}\n${text}\n`);
+    return 0;
+  },
+});
+
+export const systemdInstallCommand = defineCommand({
+  name: "systemd install",
+  summary: "write the systemd units",
+  operands: "[-- FLAGS]",
+  description:
+    "Writes the units with FLAGS, which are those of `ibsr collect`; without any, all comes from the config file. " +
+    "Starts nothing: the next command is printed. To change a unit, write a drop-in (`systemctl edit`).",
+  examples: [
+    ["ibsr systemd install -- -p 443 --compress zstd", "Port 443, as these flags say."],
+    ["ibsr systemd install", "As /etc/ibsr/ibsr.jsonc says."],
+  ],
+  permissions: ["read", "write"],
+  options: { ...UNIT_OPTIONS, ...ROOT_OPTION, ...COMMON },
+  run(values, context) {
+    const { units, collect } = makeUnits(values, context);
+    if (values.root === "/") choosePorts(collect);
+    const directory = directoryBelow(values.root);
+    for (const { name, text } of units) {
+      write(`${directory}/${name}`, text);
+      context.print(`wrote ${directory}/${name}\n`);
+    }
+    if (values.root !== "/") return 0;
+    const timer = units.some(({ name }) => name.endsWith(".timer")) ? " ibsr-export.timer" : "";
+    context.print(`next: systemctl daemon-reload && systemctl enable --now ibsr.service${timer}\n`);
+    return 0;
+  },
+});
+
+export const systemdUninstallCommand = defineCommand({
+  name: "systemd uninstall",
+  summary: "remove the systemd units",
+  description: "Removes the units' files, once they are disabled. The spool and the config file stay.",
+  examples: [["ibsr systemd uninstall", "After `systemctl disable --now ibsr.service`."]],
+  permissions: ["read", "write"],
+  options: { ...ROOT_OPTION, ...COMMON },
+  run(values, context) {
+    const directory = directoryBelow(values.root);
+    const enabled = ALL_UNITS.filter((name) =>
+      ["multi-user.target.wants", "timers.target.wants"].some((wants) => isLink(`${directory}/${wants}/${name}`))
+    );
+    if (enabled.length > 0) {
+      throw new IbsrError("usage", `Cannot remove ${enabled.join(", ")}: still enabled`, {
+        hint: `\`systemctl disable --now ${enabled.join(" ")}\``,
+      });
+    }
+    const removed = ALL_UNITS.filter((name) => remove(`${directory}/${name}`));
+    for (const name of removed) context.print(`removed ${directory}/${name}\n`);
+    if (removed.length === 0) context.print(`no unit of ibsr is in ${directory}\n`);
+    else if (values.root === "/") context.print("next: systemctl daemon-reload\n");
+    return 0;
+  },
+});
+
+/** The units for FLAGS; those are checked as `ibsr collect` checks them. */
+function makeUnits(
+  values: Values<typeof UNIT_OPTIONS>,
+  { operands: flags, commands }: Context,
+): { units: Unit[]; collect: CollectValues } {
+  const { layer, operands } = readArguments(COLLECT_OPTIONS, flags);
+  if (operands.length > 0) {
+    throw new IbsrError("usage", `Cannot make the unit: "${operands[0]}" is no option of ibsr collect`, {
+      hint: "ibsr systemd install -- -p 443",
+    });
+  }
+  const command = { name: "collect", options: COLLECT_OPTIONS, arguments: layer };
+  const { values: collect } = resolveOptions(COLLECT_OPTIONS, [
+    layer,
+    ...layersBelow(command, { commands, environment: {} }), // the unit has none
+  ]);
+  if (collect.user !== undefined) {
+    throw new IbsrError("usage", "Cannot make the unit: --user is for a collector that is started as root", {
+      hint: "ibsr systemd install --user NAME -- FLAGS",
+    });
+  }
+  for (const name of ["out-dir", "metrics-textfile", "config"] as const) {
+    const path = collect[name];
+    if (path !== undefined && !path.startsWith("/")) {
+      throw new IbsrError("usage", `Cannot make the unit: --${name} "${path}" is relative`, {
+        hint: "a unit has no working directory: begin it with /",
+      });
+    }
+  }
+  if (values.user === undefined && !isStateDirectory(collect["out-dir"])) {
+    throw new IbsrError("usage", `Cannot make the unit: a user that systemd makes can't own ${collect["out-dir"]}`, {
+      hint: "--user NAME names one that exists; or use a spool below /var/lib",
+    });
+  }
+  const metrics = collect["metrics-textfile"];
+  const units = renderUnits({
+    program: [findProgram(values.program)],
+    collect: flags,
+    exports: commands.some((c) => c.name === "export s3") ? ["export", "s3"] : undefined,
+    directory: collect["out-dir"],
+    writable: metrics === undefined ? [] : [dirname(metrics)],
+    user: values.user,
+  });
+  return { units, collect };
+}
+
+function findProgram(named: string | undefined): string {
+  const program = named ?? Deno.execPath();
+  if (named === undefined && basename(program) === "deno") {
+    throw new IbsrError("usage", "Cannot name the program in the unit: ibsr runs from source", {
+      hint: "--program /usr/bin/ibsr names the executable",
+    });
+  }
+  if (program.startsWith("/")) return program;
+  throw new IbsrError("usage", `Cannot name the program in the unit: "${program}" is relative`);
+}
+
+function directoryBelow(root: string): string {
+  return `${root.replace(/\/+$/, "")}/${PLACE}`;
+}
+
+function write(path: string, text: string): void {
+  try {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.writeTextFileSync(`${path}.tmp`, text);
+    Deno.chmodSync(`${path}.tmp`, 0o644);
+    Deno.renameSync(`${path}.tmp`, path);
+  } catch (cause) {
+    throw fileError(`write ${path}`, cause);
+  }
+}
+
+function remove(path: string): boolean {
+  try {
+    Deno.removeSync(path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw fileError(`remove ${path}`, cause);
+  }
+}
+
+function fileError(action: string, cause: unknown): IbsrError {
+  const kind = cause instanceof Deno.errors.PermissionDenied ? "permission" : "storage";
+  return new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { cause });
+}
+
+function isLink(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isSymlink;
+  } catch {
+    return false;
+  }
+}
