@@ -1,0 +1,62 @@
+/**
+ * What the executable may do and what it sees of its surroundings, whichever way it is made.
+ *
+ * Permissions are a process's, not a command's, so each is what the most demanding command needs; a list is given
+ * where the needs are known when the program is built.
+ */
+
+/** Flags of `deno compile` and `deno run`. There is no --allow-run, no --allow-import, and nothing is asked for. */
+export const PERMISSIONS: readonly string[] = [
+  "--allow-read", // the paths that a user names
+  "--allow-write", // the folders that a user names
+  // Not a list of libraries: for one, Deno takes a name such as libbpf.so.1 for a file in the working folder.
+  "--allow-ffi",
+  "--allow-net", // S3 endpoints that a user names
+  // Not `IBSR_*`: all names are looked through, to tell a user of a misspelt one, and a list forbids that.
+  "--allow-env",
+  "--allow-sys=hostname,uid,osRelease,statfs",
+];
+
+/**
+ * Variables that an embedded executable sees, by the beginnings of `NAME=`: ibsr's own, what the systems around it
+ * define for any program, and what Deno reads for TLS, proxies and time zones. All others are gone before Deno
+ * starts, among them DENO_*, NODE_*, OTEL_*, SSLKEYLOGFILE and COMPLETE, with which Deno's own behaviour changes.
+ */
+export const KEPT: readonly string[] = [
+  ...["IBSR_", "AWS_", "S3_"],
+  ...["JOURNAL_STREAM=", "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "INVOCATION_ID=", "LISTEN_"],
+  ...[
+    "CREDENTIALS_DIRECTORY=",
+    "STATE_DIRECTORY=",
+    "RUNTIME_DIRECTORY=",
+    "CONFIGURATION_DIRECTORY=",
+    "LOGS_DIRECTORY=",
+  ],
+  ...["USER=", "PATH=", "TMPDIR=", "TZ=", "LANG=", "LC_", "TERM=", "COLORTERM=", "NO_COLOR=", "COLUMNS="],
+  ...["HTTP_PROXY=", "HTTPS_PROXY=", "ALL_PROXY=", "NO_PROXY="],
+  ...["http_proxy=", "https_proxy=", "all_proxy=", "no_proxy="],
+  ...["SSL_CERT_FILE=", "SSL_CERT_DIR="],
+];
+
+/**
+ * HOME goes by another name until Deno has started: it would read a .npmrc there, and fail if that is no such file.
+ * The bundle's first lines put it back.
+ */
+export const HIDDEN = ["HOME", "home"] as const;
+
+/**
+ * Variables that an embedded executable sets: a home in which there is nothing and nobody can put something; a
+ * folder for caches that can't be made, so that they stay in memory; no look for a newer Deno; no `node` put on PATH.
+ */
+export const ADDED: Record<string, string> = {
+  HOME: "/proc",
+  DENO_DIR: "/proc/none",
+  DENO_NO_UPDATE_CHECK: "1",
+  DENO_DISABLE_NODE_SHIM: "1",
+};
+
+/** What a program made by `deno compile` does by its nature and `deno run` is told to: use nothing around it. */
+export const RUN: readonly string[] = [
+  ...["deno", "run", "--quiet", "--ext=js", "--no-prompt", "--no-code-cache"],
+  ...["--no-config", "--no-lock", "--no-remote", "--no-npm", "--cached-only", "--node-modules-dir=none"],
+];

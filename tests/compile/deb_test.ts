@@ -1,0 +1,89 @@
+/**
+ * The Debian package in a Debian of its own: installed, used, removed, purged.
+ */
+import assert from "node:assert/strict";
+import { buildDeb } from "../../scripts/compile/deb.ts";
+import { describePackage } from "../../scripts/compile/contents.ts";
+import { MACHINES } from "../../scripts/compile/elf.ts";
+import { runCommand } from "../../scripts/compile/run.ts";
+import { Lab } from "../kernel/lab.ts";
+import { testWith } from "../needs.ts";
+import { Folder, PROGRAM, start } from "./program.ts";
+
+/** The mirror and the release that this host installs from. */
+async function findMirror(): Promise<{ uri: string; suite: string }> {
+  const said = await runCommand("apt-get", ["indextargets", "--format", "$(SITE) $(RELEASE) $(CODENAME) $(REPO_URI)"]);
+  const lines = said.split("\n").map((line) => line.split(" "));
+  const [, , suite, uri] = lines.find(([, , codename]) => /^[a-z]+$/.test(codename ?? ""))!;
+  return { uri: uri!, suite: suite! };
+}
+
+/** Every path of a tree with its size and date, but what any use of a system changes. */
+async function listTree(tree: string): Promise<string[]> {
+  const volatile = /^(var\/(log|cache|lib\/(dpkg|apt))|etc\/ld\.so\.cache|tmp|run|proc|dev|sys)[\/ ]/;
+  const said = await runCommand("find", [tree, "-xdev", "-printf", "%P %s %T@ %m\\n"]);
+  return said.split("\n").filter((line) => line && !/^[^ ]* \d+ [\d.]+ 755$/.test(line) && !volatile.test(line)).sort();
+}
+
+testWith(
+  "debian",
+  "the Debian package installs, works, and leaves nothing but the data when it is purged",
+  async (t) => {
+    await using folder = await Folder.create();
+    const deb = `${folder.path}/ibsr.deb`, tree = `${folder.path}/tree`;
+    const options = {
+      machine: MACHINES[Deno.build.arch as keyof typeof MACHINES],
+      version: "1.2.3",
+      epoch: 1_700_000_000,
+    };
+    await buildDeb(await describePackage(PROGRAM, options), deb);
+
+    await t.step("lintian says nothing", async () => {
+      assert.equal(await runCommand("lintian", ["--allow-root", "--fail-on", "error,warning", deb]), "");
+    });
+
+    const { uri, suite } = await findMirror();
+    await runCommand("debootstrap", ["--variant=minbase", "--include=libbpf1", suite, tree, uri]);
+    const inside = (line: string) => start(["-c", line], { program: "sh", by: ["chroot", tree] });
+    await runCommand("mount", ["-t", "proc", "proc", `${tree}/proc`]);
+    try {
+      const before = await listTree(tree);
+      await Deno.copyFile(deb, `${tree}/tmp/ibsr.deb`);
+
+      await t.step("it installs", async () => {
+        const { code, stderr } = await inside("dpkg --install /tmp/ibsr.deb && dpkg --verify ibsr");
+        assert.equal(code, 0, stderr);
+      });
+      await t.step("it works", async () => {
+        const version = await inside("ibsr --version");
+        assert.match(version.stdout, /^ibsr \d/, version.stderr);
+        await using lab = await Lab.create();
+        const check = await lab.exec(lab.server, "chroot", [tree, "ibsr", "check", "-p", "443", "-i", "server"], {
+          anyCode: true,
+        });
+        // Without /sys it can't tell all; what it tries, works.
+        assert.ok([0, 1].includes(check.code), `${check.code}: ${check.stdout}${check.stderr}`);
+        assert.match(check.stdout, /^pass +libbpf/m);
+        assert.match(check.stdout, /^pass +counting +one SYN to port 443 run, passed and counted$/m);
+        const listed = await inside("dpkg --listfiles ibsr");
+        for (const path of ["/usr/share/man/man1/ibsr.1.gz", "/usr/share/bash-completion/completions/ibsr"]) {
+          assert.ok(listed.stdout.includes(`${path}\n`), path);
+        }
+      });
+      await t.step("dpkg --verify tells of a changed byte", async () => {
+        await runCommand("sh", ["-c", `printf x | dd of=${tree}/usr/bin/ibsr bs=1 seek=50000000 conv=notrunc`]);
+        assert.match((await inside("dpkg --verify ibsr")).stdout, /^\?\?5\?+ +\/usr\/bin\/ibsr$/m);
+      });
+      await t.step("it is removed and purged, the data stays", async () => {
+        await inside("mkdir -p /var/lib/ibsr/snapshots && echo data >/var/lib/ibsr/snapshots/x.jsonl");
+        const { code, stderr } = await inside("dpkg --remove ibsr && dpkg --purge ibsr && rm /tmp/ibsr.deb");
+        assert.equal(code, 0, stderr);
+        const left = (await listTree(tree)).filter((line) => !before.includes(line)).map((line) => line.split(" ")[0]);
+        assert.deepEqual(left, ["var/lib/ibsr/snapshots/x.jsonl"]);
+        assert.equal((await inside("dpkg --listfiles ibsr")).code, 1);
+      });
+    } finally {
+      await runCommand("umount", [`${tree}/proc`]);
+    }
+  },
+);
