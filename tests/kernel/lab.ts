@@ -1,0 +1,215 @@
+/**
+ * Two network namespaces with a veth pair between them, and what tests do in them.
+ *
+ * Every name has the process id in it; disposing of a lab ends its processes and deletes its namespaces. Nothing
+ * outside the namespaces is touched.
+ */
+import assert from "node:assert/strict";
+
+/** The lab's addresses: the client's end and the server's. */
+export const CLIENT = { v4: "10.77.0.1", v6: "fd77::1" }, SERVER = { v4: "10.77.0.2", v6: "fd77::2" };
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+let labs = 0;
+
+/** A finished process: its output as text. */
+export interface Finished {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command to its end; fails the test if the command fails, unless `anyCode`. */
+export async function run(command: string, args: string[], options: { anyCode?: boolean } = {}): Promise<Finished> {
+  const output = await new Deno.Command(command, { args, stdin: "null" }).output();
+  const decoder = new TextDecoder();
+  const done = { code: output.code, stdout: decoder.decode(output.stdout), stderr: decoder.decode(output.stderr) };
+  if (!options.anyCode) assert.equal(done.code, 0, `${command} ${args.join(" ")}: ${done.stdout}${done.stderr}`);
+  return done;
+}
+
+/** A running process of a lab. */
+export interface Running {
+  readonly process: Deno.ChildProcess;
+  /** What it has written to standard error so far. */
+  readonly log: () => string;
+  /** Waits until standard error (or, for a server, output) contains `text`. */
+  waitFor(text: string, timeoutMs?: number): Promise<void>;
+  /** Sends a signal, if one is given, and waits for the end. */
+  end(signal?: Deno.Signal): Promise<Finished>;
+}
+
+/** A pair of namespaces. The server's interface is `server`, the client's `client`. */
+export class Lab implements AsyncDisposable {
+  readonly client: string;
+  readonly server: string;
+  readonly #running: Running[] = [];
+  static readonly #open = new Set<Lab>();
+
+  private constructor(name: string) {
+    this.client = `${name}c`;
+    this.server = `${name}s`;
+  }
+
+  /** Makes the namespaces, the pair and its addresses. Frames on it are as on a wire: no offloads. */
+  static async create(): Promise<Lab> {
+    const lab = new Lab(`ibsr${Deno.pid}x${labs++}`);
+    Lab.#open.add(lab);
+    await run("ip", ["netns", "add", lab.client]);
+    await run("ip", ["netns", "add", lab.server]);
+    await lab.connect();
+    return lab;
+  }
+
+  /** Makes the veth pair. */
+  async connect(): Promise<void> {
+    const ends = [[this.client, "client", CLIENT], [this.server, "server", SERVER]] as const;
+    await run("ip", [
+      ...["link", "add", "client", "netns", this.client, "type", "veth"],
+      ...["peer", "name", "server", "netns", this.server],
+    ]);
+    for (const [namespace, device, address] of ends) {
+      await this.exec(namespace, "ethtool", [
+        ...["-K", device, "tso", "off", "gso", "off", "gro", "off", "tx", "off"],
+        ...["txvlan", "off", "rxvlan", "off"],
+      ], { anyCode: true });
+      await run("ip", ["-n", namespace, "address", "add", `${address.v4}/16`, "dev", device]);
+      await run("ip", ["-n", namespace, "-6", "address", "add", `${address.v6}/64`, "dev", device, "nodad"]);
+      await run("ip", ["-n", namespace, "link", "set", "lo", "up"]);
+      await run("ip", ["-n", namespace, "link", "set", device, "up"]);
+    }
+  }
+
+  /** Runs a command in a namespace to its end. */
+  exec(namespace: string, command: string, args: string[], options: { anyCode?: boolean } = {}): Promise<Finished> {
+    return run("ip", ["netns", "exec", namespace, command, ...args], options);
+  }
+
+  /** Starts a command in a namespace. */
+  start(namespace: string, command: string, args: string[]): Running {
+    // `exec` by the shell: the process started is the command itself, so that signals reach it.
+    const process = new Deno.Command("ip", {
+      args: ["netns", "exec", namespace, command, ...args],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    let stdout = "", stderr = "";
+    const gather = async (stream: ReadableStream<Uint8Array>, add: (text: string) => void) => {
+      const decoder = new TextDecoder();
+      for await (const chunk of stream) add(decoder.decode(chunk, { stream: true }));
+    };
+    const gathered = Promise.all([
+      gather(process.stdout, (text) => stdout += text),
+      gather(process.stderr, (text) => stderr += text),
+    ]);
+    let ended = false;
+    const status = process.status.then((s) => (ended = true, s));
+    const running: Running = {
+      process,
+      log: () => stdout + stderr,
+      async waitFor(text, timeoutMs = 15000) {
+        const until = performance.now() + timeoutMs;
+        while (!(stdout + stderr).includes(text)) {
+          assert.ok(!ended, `${command} ended before it said "${text}": ${stdout}${stderr}`);
+          assert.ok(performance.now() < until, `${command} did not say "${text}": ${stdout}${stderr}`);
+          await pause(20);
+        }
+      },
+      async end(signal) {
+        if (signal && !ended) process.kill(signal);
+        const { code } = await status;
+        await gathered;
+        return { code, stdout, stderr };
+      },
+    };
+    this.#running.push(running);
+    return running;
+  }
+
+  /** Starts ibsr in the server's namespace. */
+  ibsr(args: string[]): Running {
+    return this.start(this.server, ...ibsrCommand(args));
+  }
+
+  /** Starts `ibsr collect` on the server's interface, and waits until it counts. */
+  async collect(spool: string, args: string[]): Promise<Running> {
+    const running = this.ibsr(["collect", "-i", "server", "-o", spool, ...args]);
+    await running.waitFor("attached to server");
+    return running;
+  }
+
+  /** Starts a TCP server on the server's addresses and waits until it listens. */
+  async serve(ports: number[], replyBytes = 3000): Promise<Running> {
+    const script = `${ROOT}tests/kernel/traffic.ts`;
+    const running = this.start(this.server, Deno.execPath(), [
+      ...["run", "--quiet", "--allow-net", script, "serve", ports.join(","), String(replyBytes)],
+    ]);
+    await running.waitFor("listening");
+    return running;
+  }
+
+  /** Starts tcpdump on the server's interface. End it with SIGINT. */
+  async capture(path: string, filter: string): Promise<Running> {
+    // Without immediate mode what came in the last second is lost at the end.
+    const options = `-i server --immediate-mode -U -s 200 -B 262144 -w ${path}`.split(" ");
+    const running = this.start(this.server, "tcpdump", [...options, filter]);
+    await running.waitFor("listening on");
+    return running;
+  }
+
+  /** Puts both ends on a VLAN: from now on frames between them are tagged. */
+  async joinVlan(): Promise<void> {
+    const script = `${ROOT}tests/kernel/vlan.ts`;
+    for (const [namespace, device] of [[this.client, "client"], [this.server, "server"]] as const) {
+      const running = this.start(namespace, Deno.execPath(), ["run", "--quiet", "--allow-all", script, device]);
+      await running.waitFor("on VLAN 7");
+    }
+  }
+
+  /** Opens connections one after another: `count` from each source to each target. */
+  connectAll(sources: string[], targets: string[], count: number): Promise<Finished> {
+    const script = `${ROOT}tests/kernel/traffic.ts`;
+    return this.exec(this.client, Deno.execPath(), [
+      ...["run", "--quiet", "--allow-net", script, "connect", sources.join(","), targets.join(","), String(count)],
+    ]);
+  }
+
+  /** Disposes of every lab there is: for a program that is told to stop. */
+  static async disposeAll(): Promise<void> {
+    for (const lab of Lab.#open) await lab[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    Lab.#open.delete(this);
+    for (const running of this.#running) {
+      try {
+        running.process.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await running.end();
+    }
+    for (const namespace of [this.client, this.server]) await run("ip", ["netns", "del", namespace], { anyCode: true });
+  }
+}
+
+/** How the program is started in tests: the executable of IBSR_PROGRAM, else from source. */
+export function ibsrCommand(args: string[]): [string, string[]] {
+  const program = Deno.env.get("IBSR_PROGRAM");
+  if (program) return [program, args];
+  return [Deno.execPath(), [
+    ...["run", "--quiet", "--no-prompt", `--config=${ROOT}deno.json`, "--allow-read", "--allow-write", "--allow-env"],
+    ...["--allow-sys", "--allow-ffi", "--allow-net", `${ROOT}main.ts`, ...args],
+  ]];
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Whether an interface of a namespace has an XDP program. */
+export async function hasXdp(namespace: string, device: string): Promise<boolean> {
+  const { stdout } = await run("ip", ["-n", namespace, "-details", "link", "show", "dev", device]);
+  return /\bxdp(generic)?\b/.test(stdout) && /prog\/xdp|prog\/xdpgeneric|xdp.*id \d+/.test(stdout);
+}
