@@ -5,6 +5,7 @@ import { fstatSync } from "node:fs";
 import { EXIT, exitCode, IbsrError, nearest } from "../errors.ts";
 import { configureLog, log, type LogOptions } from "../log.ts";
 import type { Command, Context } from "./command.ts";
+import { COMMANDS } from "./commands.ts";
 import { layersBelow, variableOf } from "./config.ts";
 import { commandHelp, type Page, programHelp } from "./help.ts";
 import { readArguments, resolveOptions } from "./options.ts";
@@ -19,14 +20,13 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
       return 0;
     }
     const environment = readEnvironment(), page = choosePage(environment);
-    const { COMMANDS } = await import("./commands.ts"); // all of the program: not for its version alone
     if (first === undefined || first === "--help" || first === "-h" || first === "help") {
-      const command = first === "help" ? findCommand(args.slice(1), COMMANDS) : undefined;
+      const command = first === "help" ? findCommand(args.slice(1)) : undefined;
       print(command ? commandHelp(command.command, page) : programHelp(COMMANDS, VERSION, page));
       return first === undefined ? EXIT.usage : 0;
     }
-    const found = findCommand(args, COMMANDS);
-    if (!found) throw unknownCommand(first, COMMANDS);
+    const found = findCommand(args);
+    if (!found) throw unknownCommand(first);
     const { layer, operands } = readArguments(found.command.options, found.rest);
     if (layer.texts.help) {
       print(commandHelp(found.command, page));
@@ -61,19 +61,16 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
 }
 
 /** The command whose words begin the arguments, and what follows them. */
-function findCommand(
-  args: readonly string[],
-  commands: readonly Command[],
-): { command: Command; rest: readonly string[] } | undefined {
-  for (const command of commands) {
+function findCommand(args: readonly string[]): { command: Command; rest: readonly string[] } | undefined {
+  for (const command of COMMANDS) {
     const words = command.name.split(" ");
     if (words.every((word, i) => args[i] === word)) return { command, rest: args.slice(words.length) };
   }
   return undefined;
 }
 
-function unknownCommand(typed: string, commands: readonly Command[]): IbsrError {
-  const near = nearest(typed, commands.map((c) => c.name));
+function unknownCommand(typed: string): IbsrError {
+  const near = nearest(typed, COMMANDS.map((c) => c.name));
   return new IbsrError("usage", `Cannot run "${typed}": there is no such command`, {
     hint: near ? `did you mean "ibsr ${near}"?` : "`ibsr --help` lists the commands",
   });
