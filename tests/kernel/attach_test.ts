@@ -76,6 +76,20 @@ testWith("kernel", "collect names the capabilities that are missing", async () =
   );
 });
 
+testWith("kernel", "collect falls back to generic mode where native is refused, and says why", async () => {
+  await using lab = await Lab.create(); // its loopback has no native XDP
+  const folder = await Deno.makeTempDir();
+  const ibsr = lab.ibsr("collect -p 80 -i lo --duration-sec 0.5 -o".split(" ").concat(folder));
+  const { code, stderr } = await ibsr.end();
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /attached to lo in generic mode \(native: EOPNOTSUPP, not supported\)/);
+  assert.ok((await readSpool(folder)).every((s) => s.xdp_mode === "generic"));
+  const forced = await refuse(lab, ["-i", "lo", "--xdp-mode", "native"]);
+  assert.equal(forced.code, 71);
+  assert.match(forced.stderr, /Cannot attach to "lo" in native mode: EOPNOTSUPP.*\n.*--xdp-mode generic works/);
+  await Deno.remove(folder, { recursive: true });
+});
+
 testWith("kernel", "collect says how to install libbpf where it is missing", async () => {
   await using lab = await Lab.create();
   const { stdout } = await run("sh", ["-c", "ldconfig -p | sed -n 's/.*libbpf.so.[01] .*=> //p'"]);
