@@ -105,6 +105,8 @@ const MISSING: Record<Need, () => string | undefined> = {
     if (!exists("/lib/systemd/systemd")) commands.push("systemd");
     const missing = commands.length > 0 ? commands.join(", ") : MISSING.kernel();
     if (missing !== undefined) return missing;
+    const chroot = new Deno.Command("systemd-detect-virt", { args: ["--chroot"], stdout: "null", stderr: "null" });
+    if (chroot.outputSync().success) return "a root of its own (this is a chroot)";
     // Where / is an overlay already (a container) there may be none on top of it.
     const overlay = "mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w /mnt/r && " +
       "mount -t overlay o -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r && mount -t cgroup2 c /mnt/w";
