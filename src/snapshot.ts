@@ -217,9 +217,13 @@ function fillTables(): void {
 }
 
 function writeNumber(view: DataView, at: number, value: number): number {
+  if (value < 10) {
+    view.setUint8(at, 0x30 + value);
+    return at + 1;
+  }
   if (value < 10000) {
     view.setUint32(at, DIGITS[value]!, true);
-    return at + (value < 10 ? 1 : value < 100 ? 2 : value < 1000 ? 3 : 4);
+    return at + (value < 100 ? 2 : value < 1000 ? 3 : 4);
   }
   const high = Math.floor(value / 10000);
   at = writeNumber(view, at, high);

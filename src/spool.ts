@@ -132,7 +132,8 @@ class Spool implements Disposable {
   }
 
   /**
-   * Adds one line, newline included, and returns once it is on disk. `chunks` may reuse one buffer. Begins another
+   * Adds one line, newline included, and returns once it is on disk. `chunks` may reuse one buffer; that there is no
+   * newline inside one is the caller's to see to: looking would take as long as encoding. Begins another
    * segment if the open one does not cover `at`, in milliseconds since 1970; that is left to `seal()`.
    *
    * @returns the line's length in bytes.
@@ -146,9 +147,8 @@ class Spool implements Disposable {
     try {
       for (const chunk of chunks) {
         if (chunk.length === 0) continue;
-        const newline = chunk.indexOf(NEWLINE);
-        if (ended || (newline >= 0 && newline < chunk.length - 1)) throw new TypeError("More than one line to append");
-        ended = newline >= 0;
+        if (ended) throw new TypeError("More than one line to append");
+        ended = chunk[chunk.length - 1] === NEWLINE;
         attempt(action, () => writeAll(file, chunk));
         length += chunk.length;
       }
