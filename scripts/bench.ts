@@ -92,16 +92,15 @@ async function run(command: string, commandArgs: string[]): Promise<string> {
 
 /** One size, in a process of its own: prints rounds as JSON. */
 async function snapshotRounds(entries: number, rounds: number): Promise<void> {
+  const folder = await Deno.makeTempDir();
   using program = openProgram(await readObjects(), { mapSize: Math.ceil(entries * 1.02) + 1000, ports: [80, 443] });
+  using spool = openSpool(folder, { at: Date.now(), rotate: "hourly" });
   const frame = frameOf(80, 0x10), results = [];
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < entries; i++) {
       [frame[27], frame[28], frame[29]] = [i >> 16, i >> 8, i];
       program.run(frame);
     }
-    // A spool of its own, gone afterwards: a round doesn't wait for what others have left to be written back.
-    const folder = await Deno.makeTempDir();
-    using spool = openSpool(folder, { at: Date.now(), rotate: "hourly" });
     const start = performance.now();
     const reading = await program.read();
     const read = performance.now();
@@ -111,7 +110,6 @@ async function snapshotRounds(entries: number, rounds: number): Promise<void> {
     const chunks = encodeSnapshot(stream, { seq: round, endMs: Date.now(), lengthMs: 10_000 }, delta);
     const bytes = spool.append(chunks, { at: Date.now() });
     const end = performance.now();
-    await Deno.remove(folder, { recursive: true });
     const peak = Number(/VmHWM:\s+(\d+)/.exec(readKernelFile("/proc/self/status")!)![1]) / 1024;
     results.push({
       rows: delta.v4.order.length,
@@ -123,6 +121,7 @@ async function snapshotRounds(entries: number, rounds: number): Promise<void> {
       peak,
     });
   }
+  await Deno.remove(folder, { recursive: true });
   console.log(JSON.stringify(results));
 }
 
