@@ -283,7 +283,6 @@ export interface Attachment extends Disposable {
   isAlive(): boolean;
 }
 
-const KNOWN = ["known4", "known6"] as const;
 const LRU_MAPS = {
   known4: { key: KEY4.sizeof, value: COUNTERS.sizeof },
   known6: { key: KEY6.sizeof, value: COUNTERS.sizeof },
@@ -291,7 +290,7 @@ const LRU_MAPS = {
   syn6: { key: KEY6.sizeof, value: SYNS.sizeof },
 } as const;
 type LruMap = keyof typeof LRU_MAPS;
-const LRU_NAMES = [...KNOWN, "syn4", "syn6"] as const;
+const LRU_NAMES = ["known4", "known6", "syn4", "syn6"] as const;
 
 const MOST_CPUS = 8192; // CONFIG_NR_CPUS at its largest
 const MANY_PORTS = 64; // from here on totals are read in batches

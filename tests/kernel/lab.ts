@@ -87,7 +87,6 @@ export class Lab implements AsyncDisposable {
 
   /** Starts a command in a namespace. */
   start(namespace: string, command: string, args: string[]): Running {
-    // `exec` by the shell: the process started is the command itself, so that signals reach it.
     const process = new Deno.Command("ip", {
       args: ["netns", "exec", namespace, command, ...args],
       stdin: "null",
