@@ -1,0 +1,69 @@
+/**
+ * What everything offline rests on: intervals of counted traffic, in columns.
+ *
+ * A stream is one interface of one host. Its snapshots become intervals (begin, end], each with what was counted in
+ * it by source and destination port. Rows are kept in columns: a hundred thousand of them are a dozen arrays, not a
+ * hundred thousand objects. Pure types and the functions that need nothing else.
+ */
+import type { Counters, NotCounted } from "../counters.ts";
+import type { SnapshotMode } from "../snapshot.ts";
+
+/** One interface of one host. Snapshots before version 8 name neither: both are then "unknown". */
+export interface StreamName {
+  hostname: string;
+  iface: string;
+}
+
+/** The source addresses of all streams, each once, by a number from 0. */
+export interface Sources {
+  readonly count: number;
+  /** As RFC 5952 writes it. */
+  text(source: number): string;
+  /** 4 or 16 bytes in network order. */
+  bytes(source: number): Uint8Array;
+}
+
+/** Rows of an interval, sorted by address and port; the columns are as long as `count` or longer. */
+export interface Cells {
+  count: number;
+  source: Uint32Array;
+  /** Destination port; 0 where a snapshot counted all ports together. */
+  port: Uint16Array;
+  packets: Float64Array;
+  bytes: Float64Array;
+  syn: Float64Array;
+  ack: Float64Array;
+  handshakeAck: Float64Array;
+  rst: Float64Array;
+  synAck: Float64Array;
+  fin: Float64Array;
+  /** Packets with payload. Before version 8 derived: the packets that are no SYN, no RST and no bare ACK. */
+  data: Float64Array;
+}
+
+/** What one snapshot says of (beginMs, endMs]. */
+export interface Interval {
+  /** Milliseconds since 1970; the length is as measured. */
+  beginMs: number;
+  endMs: number;
+  runId: number;
+  /** The first of its run: what came before it was not watched. */
+  first: boolean;
+  mode: SnapshotMode | undefined;
+  /** Ports that were counted, sorted. */
+  ports: readonly number[];
+  cells: Cells;
+  /** Exact totals over all ports, whatever the maps lost; the sum of the cells where a version doesn't record it. */
+  total: Counters;
+  /** Counted in the totals and in no cell. */
+  unattributed: Counters;
+  /** Entries the maps pushed out before they were read; counters seen to decrease, in cumulative snapshots. */
+  evicted: number;
+  /** Undefined where a version doesn't record it. */
+  notCounted: NotCounted | undefined;
+}
+
+/** Length of an interval in milliseconds. */
+export function lengthMs(interval: Interval): number {
+  return interval.endMs - interval.beginMs;
+}

@@ -1,0 +1,128 @@
+/**
+ * The contract between a policy and those who ask what it would have done.
+ *
+ * An engine reads policy files and gives a policy: its rules, each exact, bounded or not observable, what is wrong
+ * with the files, and a simulation that folds a stream's intervals in the order of time into decisions and effects.
+ * A counted interval says how many packets came, not when: so every effect is a lower and an upper bound that hold
+ * for every order of the packets, and an expected value between them. An engine drops nothing that the recording
+ * doesn't hold; what a sender would have done otherwise is not simulated.
+ */
+import type { PortRange } from "../address.ts";
+import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
+
+/** A policy file as it was handed over. */
+export interface PolicyFile {
+  path: string;
+  text: string;
+}
+
+/** A place in a policy file; line and column count from 1. */
+export interface Place {
+  path: string;
+  line: number;
+  column: number;
+}
+
+/** Something a reader of the policy should know. `error`: the policy can't be used; `warning`: it does less or other than it says. */
+export interface Finding {
+  severity: "error" | "warning" | "note";
+  /** Stable word for programs: `engine_ignores`, `order_sensitive`, `low_resolution`, … */
+  code: string;
+  message: string;
+  place?: Place;
+  /** Id of the rule it is about. */
+  rule?: string;
+}
+
+/** A rule of a policy and how much of it counters can show. */
+export interface Rule {
+  id: string;
+  /** Part of the engine it belongs to: `syn_flood`, `ips`, `firewall`, … */
+  kind: string;
+  title: string;
+  coverage: "exact" | "bounded" | "not observable";
+  /** Why it isn't exact. */
+  reason?: string;
+  /** Whether the policy, as it is, lets this rule act or only report. */
+  mode: "enforce" | "alert" | "off";
+}
+
+/** A policy that can be simulated. */
+export interface Policy {
+  engine: string;
+  /** Reading of the engine that is simulated, where there are several: `seed`, `code`, `as-shipped`. */
+  profile?: string;
+  rules: readonly Rule[];
+  findings: readonly Finding[];
+  /** The longest snapshot interval in milliseconds at which lower and upper bounds stay near each other. */
+  resolutionMs: number;
+  /** The longest time in milliseconds that a rule looks back. */
+  windowMs: number;
+  simulate(stream: SimulatedStream): Simulation;
+}
+
+/** What a simulation may know of the stream besides its intervals. */
+export interface SimulatedStream {
+  name: StreamName;
+  sources: Sources;
+}
+
+/** A policy at work on one stream. */
+export interface Simulation {
+  /** Takes the next interval in time. The result is valid until the next call. */
+  fold(interval: Interval): Step;
+  /** What can be said only at the end. */
+  finish(): { findings: Finding[] };
+}
+
+/** What a policy does in one interval. */
+export interface Step {
+  decisions: readonly Decision[];
+  /** At most one a cell and rule; in the order of cells. Lower and upper hold whatever the order of packets was. */
+  effects: readonly Effect[];
+  /** Windows that would have been judged, had more than half of them been covered. */
+  notEvaluated: number;
+}
+
+/** Lower and upper bound of a count, and what is likely. */
+export interface Bounds {
+  lower: number;
+  expected: number;
+  upper: number;
+}
+
+/** What a rule would have dropped of one cell; `alert` rules have decisions and no effects. */
+export interface Effect {
+  /** Index into the interval's cells. */
+  cell: number;
+  /** Index into the policy's rules. */
+  rule: number;
+  packets: Bounds;
+  bytes: Bounds;
+  syn: Bounds;
+}
+
+/** A rule that triggered, or may have: what it saw, and what it would do. */
+export interface Decision {
+  /** Index into the policy's rules. */
+  rule: number;
+  action: "block" | "limit" | "alert";
+  /** False if another order of the same packets would not have triggered. */
+  certain: boolean;
+  /** The source that triggered. */
+  source: number;
+  /** What is blocked where it is more than the source: `192.0.2.0/24`. */
+  prefix?: string;
+  /** Undefined: all ports. */
+  ports?: readonly PortRange[];
+  /** What it looked at, milliseconds since 1970. */
+  window: { beginMs: number; endMs: number };
+  /** When it would have begun to act. */
+  fromMs: { earliest: number; latest: number };
+  /** Until when, if nothing renews it; Infinity for good. */
+  untilMs: { earliest: number; latest: number };
+  /** The counters and thresholds by name, and the formula that joins them, for people. */
+  measured: Record<string, number>;
+  thresholds: Record<string, number>;
+  formula: string;
+}

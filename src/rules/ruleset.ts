@@ -1,0 +1,53 @@
+/**
+ * Candidate rules as `rules.json` holds them: what a report proposes, and what `ibsr rules` turns into the formats
+ * that operators enforce. Keys are the file's. Pure types.
+ */
+import type { PortRange } from "../address.ts";
+
+/** The file `rules.json`. */
+export interface RuleSet {
+  format: "ibsr-rules";
+  version: 1;
+  ibsr_version: string;
+  /** From SOURCE_DATE_EPOCH where set, else the end of the evidence: never the clock of the machine that reports. */
+  generated_at_unix_sec: number;
+  policy: { engine: string; profile?: string; sha256?: string };
+  evidence: { start_unix_sec: number; end_unix_sec: number; streams: { hostname: string; iface: string }[] };
+  verdict: Verdict;
+  /** What must never be blocked: the allowlist, as addresses and CIDRs. */
+  exceptions: string[];
+  rules: CandidateRule[];
+}
+
+/** The three answers of a report. */
+export type Verdict = "READY" | "NOT READY" | "INSUFFICIENT EVIDENCE";
+
+/** One block that the policy would have made, ready for review. */
+export interface CandidateRule {
+  /** Unique in the file: letters, digits, "-" and "_". */
+  id: string;
+  /** Address or CIDR, canonical. */
+  source: string;
+  protocol: "tcp";
+  /** Empty: all ports. */
+  dst_ports: PortRange[];
+  action: "drop";
+  /** Null: for good. */
+  duration_sec: number | null;
+  /** Rule of the policy that triggered. */
+  policy_rule: string;
+  class: "likely legitimate" | "mixed" | "unknown" | "likely abusive";
+  /** Why, in a sentence of plain text. */
+  reason: string;
+  /** Times the rule triggered for this source. */
+  triggers: number;
+  first_trigger_unix_sec: number;
+  last_trigger_unix_sec: number;
+  would_block: { packets: Range; bytes: Range; syn: Range };
+}
+
+/** Lower and upper bound. */
+export interface Range {
+  lower: number;
+  upper: number;
+}
