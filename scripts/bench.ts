@@ -108,7 +108,7 @@ async function snapshotRounds(entries: number, rounds: number): Promise<void> {
     const sorted = performance.now();
     const stream = { runId: 0, hostname: "bench", iface: "bench", mode: "test_run" as const, mapSize: entries };
     const chunks = encodeSnapshot(stream, { seq: round, endMs: Date.now(), lengthMs: 10_000 }, delta);
-    const bytes = spool.append(chunks, { at: Date.now() });
+    const bytes = await spool.append(chunks, { at: Date.now() });
     const end = performance.now();
     const peak = Number(/VmHWM:\s+(\d+)/.exec(readKernelFile("/proc/self/status")!)![1]) / 1024;
     results.push({

@@ -252,7 +252,7 @@ class Run {
       const end = alive ? performance.now() : watch.aliveAt;
       watch.attachment?.[Symbol.dispose]();
       if (watch.attachment) await this.#snapshot(watch, end);
-      else if (watch.pending) this.#write(watch);
+      else if (watch.pending) await this.#write(watch);
       watch.attachment = undefined;
       if (watch.pending) log("error", `a last snapshot of ${watch.name} could not be written and is lost`);
     }
@@ -267,7 +267,7 @@ class Run {
     this.#watchClock();
     for (const watch of this.watches) {
       if (watch.attachment) await this.#snapshot(watch);
-      else if (watch.pending) this.#write(watch);
+      else if (watch.pending) await this.#write(watch);
     }
     const now = Date.now();
     this.spool.seal(now).then((sealed) => this.#report(sealed), (error) => this.#fail("seal", error));
@@ -281,7 +281,7 @@ class Run {
 
   /** Reads and writes one snapshot; what was read before and is not written yet goes first. */
   async #snapshot(watch: Watch, until?: number): Promise<void> {
-    if (watch.pending && !this.#write(watch)) return;
+    if (watch.pending && !await this.#write(watch)) return;
     let delta: Delta;
     try {
       delta = toDelta(await watch.program.read());
@@ -294,15 +294,15 @@ class Run {
     const end = Math.max(watch.since, Math.min(until ?? Infinity, monotonicMs));
     watch.pending = { delta, endMs: Math.round(wallMs - (monotonicMs - end)), lengthMs: end - watch.since };
     watch.since = monotonicMs;
-    this.#write(watch);
+    await this.#write(watch);
   }
 
   /** Appends what is pending. */
-  #write(watch: Watch): boolean {
+  async #write(watch: Watch): Promise<boolean> {
     const { delta, endMs, lengthMs } = watch.pending!;
     try {
       const chunks = encodeSnapshot(watch.stream, { seq: watch.seq, endMs, lengthMs }, delta);
-      this.spool.append(chunks, { at: endMs });
+      await this.spool.append(chunks, { at: endMs });
     } catch (error) {
       this.#fail("write", error, "; it is kept, and counting goes on");
       return false;

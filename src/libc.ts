@@ -1,5 +1,5 @@
 /**
- * The C library by FFI: interfaces, and files of the kernel.
+ * The C library by FFI: interfaces, files of the kernel, and writing past the page cache.
  *
  * `/proc` and `/sys` are read through it because Deno hands them out only with every permission at once. Loaded on
  * first use, so that what needs none of it runs on any operating system.
@@ -17,7 +17,14 @@ const LIBC = {
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, const struct rlimit *)
 } as const satisfies Deno.ForeignLibraryInterface;
 
+/** The same library's calls that wait for a disk, off the main thread. */
+const LIBC_WAITING = {
+  // ssize_t (int, const void *, size_t, off_t)
+  pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize", nonblocking: true },
+} as const satisfies Deno.ForeignLibraryInterface;
+
 let symbols: Deno.DynamicLibrary<typeof LIBC>["symbols"] | undefined;
+let waiting: Deno.DynamicLibrary<typeof LIBC_WAITING> | undefined;
 
 /** The functions, loaded. */
 export function libc(): Deno.DynamicLibrary<typeof LIBC>["symbols"] {
@@ -81,4 +88,47 @@ export function listInterfaces(): string[] {
   }
   if_freenameindex(array);
   return names;
+}
+
+/** Bytes of a block: positions, lengths and addresses of what goes past the page cache are multiples of it. */
+export const BLOCK = 4096;
+
+/** A file that is written past the page cache. */
+export interface DirectFile extends Disposable {
+  /**
+   * Writes whole blocks from alignedBytes() at a position in the file, on another thread.
+   *
+   * @returns the bytes written: fewer than all, down to none, where the file takes no more of them this way.
+   */
+  write(blocks: Bytes, position: number): Promise<number>;
+}
+
+/** Whether this process may call the C library. */
+function mayCall(): boolean {
+  return Deno.build.os === "linux" && Deno.permissions.querySync({ name: "ffi" }).state === "granted";
+}
+
+/** Opens a file for that; undefined where the file system, the system or the permissions don't have it. */
+export function openDirect(path: string): DirectFile | undefined {
+  const O_DIRECT = Deno.build.arch === "aarch64" ? 0x10000 : 0x4000, O_WRONLY_CLOEXEC = 0x80001;
+  if (!mayCall()) return undefined;
+  const fd = libc().open(cString(path), O_WRONLY_CLOEXEC | O_DIRECT);
+  if (fd < 0) return undefined;
+  const { pwrite } = (waiting ??= Deno.dlopen("libc.so.6", LIBC_WAITING)).symbols;
+  return {
+    async write(blocks, position) {
+      return Math.max(0, Number(await pwrite(fd, blocks, BigInt(blocks.length), BigInt(position))));
+    },
+    [Symbol.dispose]() {
+      libc().close(fd);
+    },
+  };
+}
+
+/** Memory that begins on a block's border, if openDirect() is to be had. */
+export function alignedBytes(length: number): Bytes {
+  if (!mayCall()) return pinned(length);
+  const bytes = pinned(length + BLOCK);
+  const from = -Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)) & BigInt(BLOCK - 1)) & (BLOCK - 1);
+  return bytes.subarray(from, from + length);
 }

@@ -29,7 +29,7 @@ export interface ReplayOptions {
   iface: string;
   mapSize: number;
   /** Takes a snapshot's line, in chunks; `at` is the interval's end in milliseconds since 1970. */
-  write(line: Iterable<Uint8Array>, at: { at: number }): void;
+  write(line: Iterable<Uint8Array>, at: { at: number }): Promise<unknown> | void;
 }
 
 /** What a replay did. */
@@ -64,7 +64,7 @@ export async function replay(
   const write = async (startMs: number, endMs: number) => {
     const delta = await engine.read();
     const interval = { seq: done.snapshots, endMs: Math.round(endMs), lengthMs: endMs - startMs };
-    options.write(encodeSnapshot(stream, interval, delta), { at: endMs });
+    await options.write(encodeSnapshot(stream, interval, delta), { at: endMs });
     done.snapshots++;
     done.packets += delta.totals.reduce((sum, total) => sum + total.packets, 0);
     done.unattributed += delta.unattributed.packets;

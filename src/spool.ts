@@ -16,6 +16,7 @@
  * the directory with a segment's name.
  */
 import { dirname } from "node:path";
+import { appendLine, makeParts, type Parts } from "./append.ts";
 import { IbsrError, reason } from "./errors.ts";
 import {
   attempt,
@@ -78,7 +79,6 @@ export interface Pruned {
 const HOUR_MS = 3_600_000, DAY_MS = 24 * HOUR_MS;
 const STATUS_BYTES = 1 << 20;
 const FILE_MODE = 0o640, DIRECTORY_MODE = 0o750;
-const NEWLINE = 10;
 
 /**
  * Takes the lock of the spool in `directory`, which is made if missing, and recovers what an earlier run left.
@@ -111,6 +111,10 @@ class Spool implements Disposable {
   /** Name of the segment being sealed, which must not be found and continued meanwhile. */
   #leaving: string | undefined;
   #lastSeal: Promise<unknown> = Promise.resolve();
+  /** Settles when the line that is being written is, or has failed. */
+  #appending: Promise<void> | undefined;
+  /** Memory for writing lines, from the first one on. */
+  #parts: Parts | undefined;
 
   constructor(directory: string, options: SpoolOptions) {
     this.#directory = directory.replace(/(?<=.)\/+$/, "");
@@ -132,34 +136,43 @@ class Spool implements Disposable {
   }
 
   /**
-   * Adds one line, newline included, and returns once it is on disk. `chunks` may reuse one buffer; that there is no
-   * newline inside one is the caller's to see to: looking would take as long as encoding. Begins another
-   * segment if the open one does not cover `at`, in milliseconds since 1970; that is left to `seal()`.
+   * Adds one line, its newline at the end, and returns once it is on disk. `chunks` may reuse one buffer. Begins
+   * another segment if the open one does not cover `at`, in milliseconds since 1970; that is left to `seal()`. A second
+   * call waits for the first.
    *
    * @returns the line's length in bytes.
    * @throws {IbsrError} `storage` or `permission`, if the line cannot be written: the segment then ends with the line
    * before, and the next call may succeed. What `chunks` throws is passed on, with the same effect.
    */
-  append(chunks: Iterable<Uint8Array>, { at }: { at: number }): number {
+  async append(chunks: Iterable<Uint8Array>, { at }: { at: number }): Promise<number> {
+    await this.#appended();
+    const appending = this.#append(chunks, at);
+    const settled = this.#appending = appending.then(() => {}, () => {});
+    try {
+      return await appending;
+    } finally {
+      if (this.#appending === settled) this.#appending = undefined;
+    }
+  }
+
+  async #append(chunks: Iterable<Uint8Array>, at: number): Promise<number> {
     const action = `append to spool "${this.#directory}"`;
     const { file, segment } = attempt(action, () => this.#startLine(at));
-    let length = 0, ended = false;
     try {
-      for (const chunk of chunks) {
-        if (chunk.length === 0) continue;
-        if (ended) throw new TypeError("More than one line to append");
-        ended = chunk[chunk.length - 1] === NEWLINE;
-        attempt(action, () => writeAll(file, chunk));
-        length += chunk.length;
-      }
-      if (!ended) throw new TypeError("A line to append without its newline");
+      const parts = this.#parts ??= makeParts();
+      const length = await appendLine(chunks, { file, path: segment.path, size: segment.bytes, parts, action });
       attempt(action, () => file.syncDataSync());
+      segment.bytes += length;
+      return length;
     } catch (error) {
       this.#cutBack(file, segment);
       throw error;
     }
-    segment.bytes += length;
-    return length;
+  }
+
+  /** Waits until no line is being written. */
+  async #appended(): Promise<void> {
+    while (this.#appending) await this.#appending;
   }
 
   /**
@@ -320,6 +333,7 @@ class Spool implements Disposable {
 
   async #sealAll(at: number | undefined): Promise<Sealed> {
     const sealed: Segment[] = [], warnings: string[] = [];
+    await this.#appended();
     try {
       this.#closed.throwIfAborted();
       this.#mend();

@@ -51,9 +51,9 @@ function readAll(directory: string): Record<string, string> {
   return Object.fromEntries(names.sort().map((name) => [name, read(directory, name)]));
 }
 
-function thrown(action: () => unknown): IbsrError {
+async function thrown(action: () => unknown): Promise<IbsrError> {
   try {
-    action();
+    await action();
   } catch (error) {
     assert.ok(error instanceof IbsrError, `not an IbsrError: ${error}`);
     return error;
@@ -68,41 +68,41 @@ function names(directory: string): string[] {
 
 Deno.test(
   "append() writes each snapshot as one line of the hour's open segment, on disk when it returns",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     using spool = open(directory);
-    assert.equal(spool.append(line('{"a":1}'), { at: AT }), 8);
+    assert.equal(await spool.append(line('{"a":1}'), { at: AT }), 8);
     assert.deepEqual(readAll(directory), { "snapshot_2026112103.open.jsonl": '{"a":1}\n' });
-    spool.append(line('{"b":22}', 1), { at: AT + 1000 });
-    spool.append([new Uint8Array(), encoder.encode("{}\n"), new Uint8Array()], { at: AT + 2000 });
+    await spool.append(line('{"b":22}', 1), { at: AT + 1000 });
+    await spool.append([new Uint8Array(), encoder.encode("{}\n"), new Uint8Array()], { at: AT + 2000 });
     assert.deepEqual(readAll(directory), { "snapshot_2026112103.open.jsonl": '{"a":1}\n{"b":22}\n{}\n' });
   }),
 );
 
 Deno.test(
   "append() takes back a line whose encoder throws, at every chunk, and passes the error on",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     using spool = open(directory);
-    spool.append(line("first"), { at: AT });
+    await spool.append(line("first"), { at: AT });
     const error = new RangeError("encoder");
     for (let chunks = 0; chunks < 5; chunks++) {
       const broken = function* () {
         for (let i = 0; i < chunks; i++) yield encoder.encode("xy");
         throw error;
       };
-      assert.throws(() => spool.append(broken(), { at: AT }), (caught) => caught === error);
+      await assert.rejects(() => spool.append(broken(), { at: AT }), (caught) => caught === error);
       assert.equal(read(directory, "snapshot_2026112103.open.jsonl"), "first\n");
     }
-    spool.append(line("second"), { at: AT });
+    await spool.append(line("second"), { at: AT });
     assert.equal(read(directory, "snapshot_2026112103.open.jsonl"), "first\nsecond\n");
   }),
 );
 
 Deno.test(
   "append() refuses what is not exactly one line, and writes nothing of it",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     using spool = open(directory);
     for (const chunks of [[], ["a"], ["a\n", "b\n"], ["a\n", "b"], ["\n", "\n"]]) {
-      assert.throws(() => spool.append(chunks.map((chunk) => encoder.encode(chunk)), { at: AT }), TypeError);
+      await assert.rejects(() => spool.append(chunks.map((chunk) => encoder.encode(chunk)), { at: AT }), TypeError);
       assert.equal(read(directory, "snapshot_2026112103.open.jsonl"), "", JSON.stringify(chunks));
     }
   }),
@@ -110,7 +110,7 @@ Deno.test(
 
 Deno.test(
   "append() loses at most the last line, wherever the file is cut",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     const lines = ["{}", '{"n":1,"text":"äöü€"}', "", "x".repeat(70), '{"n":3}'].map((text) => text + "\n");
     const whole = encoder.encode(lines.join(""));
     const path = `${directory}/snapshot_2026112103.open.jsonl`;
@@ -123,7 +123,7 @@ Deno.test(
         if (kept.length < cut) {
           assert.match(spool.recovered[0]!, new RegExp(`^Cut ${cut - kept.length} bytes .*_2026112103`));
         }
-        spool.append(line("next"), { at: AT });
+        await spool.append(line("next"), { at: AT });
       }
       assert.equal(decoder.decode(Deno.readFileSync(path)), decoder.decode(kept) + "next\n", `cut at ${cut}`);
       Deno.removeSync(path);
@@ -147,18 +147,18 @@ Deno.test(
 
 Deno.test(
   "append() begins a new file when its own was deleted, and cuts what others left in it",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     using spool = open(directory);
     const path = `${directory}/snapshot_2026112103.open.jsonl`;
-    spool.append(line("one"), { at: AT });
+    await spool.append(line("one"), { at: AT });
     Deno.removeSync(path);
-    spool.append(line("two"), { at: AT });
+    await spool.append(line("two"), { at: AT });
     assert.equal(Deno.readTextFileSync(path), "two\n");
     Deno.writeTextFileSync(path, "torn", { append: true });
-    spool.append(line("three"), { at: AT });
+    await spool.append(line("three"), { at: AT });
     assert.equal(Deno.readTextFileSync(path), "two\nthree\n");
     Deno.truncateSync(path, 6);
-    spool.append(line("four"), { at: AT });
+    await spool.append(line("four"), { at: AT });
     assert.equal(Deno.readTextFileSync(path), "two\nfour\n");
   }),
 );
@@ -168,10 +168,10 @@ Deno.test(
   withDirectory(async (directory) => {
     using spool = open(directory);
     const end = Date.UTC(2026, 10, 21, 4);
-    spool.append(line("a"), { at: AT });
-    spool.append(line("b"), { at: end - 1 });
+    await spool.append(line("a"), { at: AT });
+    await spool.append(line("b"), { at: end - 1 });
     assert.deepEqual(await spool.seal(end - 1), { sealed: [], warnings: [] });
-    spool.append(line("c"), { at: end });
+    await spool.append(line("c"), { at: end });
     const { sealed, warnings } = await spool.seal(end);
     assert.deepEqual(warnings, []);
     assert.deepEqual(sealed, [{
@@ -196,7 +196,7 @@ Deno.test(
   "append() goes on through the UTC day when rotation is daily; the name is that of the first hour",
   withDirectory(async (directory) => {
     using spool = open(directory, { rotate: "daily" });
-    for (const hours of [0, 5, 20, 21]) spool.append(line(`${hours}`), { at: AT + hours * HOUR });
+    for (const hours of [0, 5, 20, 21]) await spool.append(line(`${hours}`), { at: AT + hours * HOUR });
     await spool.seal(AT + 21 * HOUR);
     assert.deepEqual(readAll(directory), {
       "snapshot_2026112103.jsonl": "0\n5\n20\n",
@@ -210,11 +210,11 @@ Deno.test(
   withDirectory(async (directory) => {
     using spool = open(directory, { rotate: 10 });
     for (let n = 0; n < 7; n++) {
-      spool.append(line(`${n}xxx`), { at: AT });
+      await spool.append(line(`${n}xxx`), { at: AT });
       await spool.seal(AT);
     }
-    spool.append(line("hour"), { at: AT + HOUR });
-    spool.append(line("day"), { at: AT + 24 * HOUR });
+    await spool.append(line("hour"), { at: AT + HOUR });
+    await spool.append(line("day"), { at: AT + 24 * HOUR });
     await spool.seal(AT + 24 * HOUR);
     assert.deepEqual(readAll(directory), {
       "snapshot_2026112103.jsonl": "0xxx\n1xxx\n",
@@ -232,7 +232,7 @@ Deno.test(
     using spool = open(directory);
     const hours = [0, 1, 0, 1, -1, 0, 0, 1];
     for (const [n, hour] of hours.entries()) {
-      spool.append(line(`${n}`), { at: AT + hour * HOUR });
+      await spool.append(line(`${n}`), { at: AT + hour * HOUR });
       if (n % 2 === 1) await spool.seal(AT + hour * HOUR);
     }
     await spool.seal();
@@ -253,13 +253,13 @@ Deno.test(
     for (const compress of ["none", "zstd"] as const) {
       const inner = `${directory}/${compress}`;
       using spool = open(inner, { compress });
-      spool.append(line("before"), { at: AT });
-      spool.append(line("ahead"), { at: AT + HOUR });
+      await spool.append(line("before"), { at: AT });
+      await spool.append(line("ahead"), { at: AT + HOUR });
       const sealing = spool.seal(AT + HOUR);
       await Promise.resolve();
-      spool.append(line("back"), { at: AT });
+      await spool.append(line("back"), { at: AT });
       assert.deepEqual((await sealing).warnings, []);
-      spool.append(line("again"), { at: AT });
+      await spool.append(line("again"), { at: AT });
       await spool.seal();
       const suffix = compress === "zstd" ? ".zst" : "";
       assert.deepEqual(readAll(inner), {
@@ -280,7 +280,7 @@ Deno.test(
     using spool = open(directory);
     assert.equal(spool.recovered.length, 2);
     assert.deepEqual((await spool.seal(AT)).sealed.map((segment) => segment.name), ["snapshot_2026112023.jsonl"]);
-    spool.append(line("more"), { at: AT });
+    await spool.append(line("more"), { at: AT });
     assert.deepEqual(readAll(directory), {
       "snapshot_2026112023.jsonl": "old\n",
       "snapshot_2026112103.open.jsonl": "mine\nmore\n",
@@ -293,7 +293,7 @@ Deno.test(
   withDirectory(async (directory) => {
     for (let run = 0; run < 12; run++) {
       using spool = open(directory);
-      spool.append(line(`${run}`), { at: AT });
+      await spool.append(line(`${run}`), { at: AT });
       await spool.seal();
     }
     const written = listSegments(directory);
@@ -312,7 +312,7 @@ Deno.test(
     write(directory, "snapshot_2026112103.open.jsonl", "one\n");
     write(directory, "snapshot_2026112103.jsonl.zst", zstdCompressSync(encoder.encode("one\n")));
     using spool = open(directory);
-    spool.append(line("two"), { at: AT });
+    await spool.append(line("two"), { at: AT });
     await spool.seal();
     assert.deepEqual(readAll(directory), {
       "snapshot_2026112103.jsonl.zst": "one\n",
@@ -323,10 +323,10 @@ Deno.test(
 
 Deno.test(
   "append() gives no segment a name that was uploaded, even if it was pruned since",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     const uploaded = ["snapshot_2026112103.jsonl", "snapshot_2026112103_0001.jsonl.gz"];
     using spool = open(directory, { isUploaded: (name) => uploaded.includes(name) });
-    spool.append(line("x"), { at: AT });
+    await spool.append(line("x"), { at: AT });
     assert.deepEqual(names(directory), ["snapshot_2026112103_0002.open.jsonl"]);
   }),
 );
@@ -336,7 +336,7 @@ Deno.test(
   withDirectory(async (directory) => {
     write(directory, "snapshot_2026112023.open.jsonl", "");
     using spool = open(directory);
-    assert.throws(() => spool.append([], { at: AT }), TypeError);
+    await assert.rejects(() => spool.append([], { at: AT }), TypeError);
     assert.deepEqual(await spool.seal(), { sealed: [], warnings: [] });
     assert.deepEqual(readAll(directory), {});
   }),
@@ -348,13 +348,13 @@ for (const [compress, suffix, magic] of [["zstd", ".zst", "28b52ffd"], ["gzip", 
     withDirectory(async (directory) => {
       using spool = open(directory, { compress });
       const text = Array.from({ length: 200_000 }, (_, n) => `{"n":${n * 7919 % 65521}}`).join(",");
-      for (let n = 0; n < 4; n++) spool.append(line(text, 1 << 16), { at: AT });
-      spool.append(line("next"), { at: AT + HOUR });
+      for (let n = 0; n < 4; n++) await spool.append(line(text, 1 << 16), { at: AT });
+      await spool.append(line("next"), { at: AT + HOUR });
       let done = false, appended = 0;
       const sealing = spool.seal(AT + HOUR).finally(() => done = true);
       while (!done) {
         await new Promise((resolve) => setTimeout(resolve, 1));
-        spool.append(line("on"), { at: AT + HOUR });
+        await spool.append(line("on"), { at: AT + HOUR });
         appended++;
       }
       const { sealed, warnings } = await sealing;
@@ -426,7 +426,7 @@ Deno.test(
   "seal() goes on after a segment that cannot be sealed, and tries that again the next time",
   withDirectory(async (directory) => {
     using spool = open(directory);
-    for (const hour of [0, 1, 2]) spool.append(line(`${hour}`), { at: AT + hour * HOUR });
+    for (const hour of [0, 1, 2]) await spool.append(line(`${hour}`), { at: AT + hour * HOUR });
     Deno.mkdirSync(`${directory}/snapshot_2026112104.jsonl`);
     const { sealed, warnings } = await spool.seal();
     assert.deepEqual(sealed.map((segment) => segment.name), ["snapshot_2026112103.jsonl", "snapshot_2026112105.jsonl"]);
@@ -441,7 +441,7 @@ Deno.test(
   "seal() seals a segment as it is when it cannot be compressed",
   withDirectory(async (directory) => {
     using spool = open(directory, { compress: "gzip" });
-    spool.append(line("a"), { at: AT });
+    await spool.append(line("a"), { at: AT });
     Deno.mkdirSync(`${directory}/snapshot_2026112103.jsonl.gz.tmp/x`, { recursive: true });
     const { sealed, warnings } = await spool.seal();
     assert.deepEqual(sealed.map((segment) => segment.name), ["snapshot_2026112103.jsonl"]);
@@ -469,7 +469,7 @@ Deno.test(
   withDirectory(async (directory) => {
     using spool = open(directory, { compress: "gzip" });
     const path = `${directory}/snapshot_2026112103.open.jsonl`;
-    spool.append(line(heavy, 1 << 16), { at: AT });
+    await spool.append(line(heavy, 1 << 16), { at: AT });
     const sealing = spool.seal();
     await waitForCompression(directory);
     using file = Deno.openSync(path, { write: true });
@@ -486,7 +486,7 @@ Deno.test(
   "a spool that is disposed of touches nothing any more, not even to end a compression",
   withDirectory(async (directory) => {
     const spool = open(directory, { compress: "gzip" });
-    spool.append(line(heavy, 1 << 16), { at: AT });
+    await spool.append(line(heavy, 1 << 16), { at: AT });
     const sealing = spool.seal();
     await waitForCompression(directory);
     spool[Symbol.dispose]();
@@ -496,7 +496,7 @@ Deno.test(
     for (
       const action of [() => spool.append(line("y"), { at: AT }), () => spool.prune(AT), () => spool.appendStatus("")]
     ) {
-      assert.match(thrown(action).message, /: the spool was closed$/);
+      assert.match((await thrown(action)).message, /: the spool was closed$/);
     }
     assert.match((await spool.seal()).warnings.join(), /: the spool was closed$/);
     assert.deepEqual([...Deno.readDirSync(directory)].map((entry) => entry.name).sort(), [
@@ -511,7 +511,7 @@ Deno.test(
   "openSpool() can be called as soon as the spool is disposed of in the middle of a compression",
   withDirectory(async (directory) => {
     const spool = open(directory, { compress: "gzip" });
-    spool.append(line(heavy, 1 << 16), { at: AT });
+    await spool.append(line(heavy, 1 << 16), { at: AT });
     const sealing = spool.seal();
     await waitForCompression(directory);
     spool[Symbol.dispose]();
@@ -526,10 +526,10 @@ Deno.test(
 
 Deno.test(
   "openSpool() refuses a spool that is open, naming the process, and takes it once that has closed it",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     {
       using _first = open(directory);
-      const error = thrown(() => open(directory));
+      const error = await thrown(() => open(directory));
       assert.equal(error.kind, "storage");
       assert.ok(error.message.includes(`process ${Deno.pid} `), error.message);
     }
@@ -546,9 +546,9 @@ Deno.test(
       const before = Deno.umask(umask);
       try {
         using spool = open(inner, { compress: "gzip", group: String(Deno.gid()) });
-        spool.append(line("a"), { at: AT });
+        await spool.append(line("a"), { at: AT });
         await spool.seal();
-        spool.append(line("b"), { at: AT });
+        await spool.append(line("b"), { at: AT });
         spool.appendStatus("{}");
       } finally {
         Deno.umask(before);
@@ -571,8 +571,8 @@ Deno.test(
 
 Deno.test(
   "openSpool() names a group that does not exist",
-  withDirectory((directory) => {
-    const error = thrown(() => open(directory, { group: "no-such-group" }));
+  withDirectory(async (directory) => {
+    const error = await thrown(() => open(directory, { group: "no-such-group" }));
     assert.equal(error.kind, "usage");
     assert.match(error.message, /"no-such-group"/);
   }),
@@ -580,11 +580,11 @@ Deno.test(
 
 Deno.test(
   "openSpool() on a path that is a file throws a storage error",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     write(directory, "file", "");
-    assert.equal(thrown(() => open(`${directory}/file`)).kind, "storage");
-    assert.equal(thrown(() => open(`${directory}/file/spool`)).kind, "storage");
-    assert.equal(thrown(() => listSegments(`${directory}/missing`)).kind, "storage");
+    assert.equal((await thrown(() => open(`${directory}/file`))).kind, "storage");
+    assert.equal((await thrown(() => open(`${directory}/file/spool`))).kind, "storage");
+    assert.equal((await thrown(() => listSegments(`${directory}/missing`))).kind, "storage");
   }),
 );
 
@@ -644,11 +644,11 @@ function fill(directory: string): void {
 
 Deno.test(
   "prune() keeps maxFiles segments, the open one among them, and deletes the oldest first",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     for (const maxFiles of [30, 25, 24, 5, 2, 1, 0]) {
       fill(directory);
       using spool = open(directory, { maxFiles });
-      spool.append(line("open"), { at: AT });
+      await spool.append(line("open"), { at: AT });
       const { deleted, warnings } = spool.prune(AT);
       const over = Math.min(24, Math.max(0, 25 - maxFiles));
       assert.deepEqual(deleted.map((segment) => segment.name), day.slice(0, over));
@@ -683,9 +683,9 @@ Deno.test(
 
 Deno.test(
   "prune() never deletes the open segment, however old or large",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     using spool = open(directory, { maxFiles: 0, maxBytes: 0, maxAgeSec: 0 });
-    spool.append(line("x".repeat(1000)), { at: AT });
+    await spool.append(line("x".repeat(1000)), { at: AT });
     assert.deepEqual(spool.prune(AT + 1000 * HOUR), { deleted: [], warnings: [] });
     assert.deepEqual(names(directory), ["snapshot_2026112103.open.jsonl"]);
   }),
@@ -693,11 +693,11 @@ Deno.test(
 
 Deno.test(
   "prune() keeps at most maxBytes, the open segment included",
-  withDirectory((directory) => {
+  withDirectory(async (directory) => {
     for (const [maxBytes, kept] of [[2500, 24], [2499, 23], [1000, 9], [199, 0], [0, 0]] as const) {
       fill(directory);
       using spool = open(directory, { maxBytes });
-      spool.append(line("x".repeat(99)), { at: AT });
+      await spool.append(line("x".repeat(99)), { at: AT });
       spool.prune(AT);
       assert.deepEqual(names(directory), [...day.slice(24 - kept), "snapshot_2026112103.open.jsonl"]);
       spool.prune(AT);

@@ -95,7 +95,7 @@ Deno.test("readStatus() knows who holds the lock and leaves it alone, and reads 
       beats.slice(0, 6).map((b) => encodeHeartbeat(b) + "\n").join(""),
     );
     for (const beat of beats.slice(6)) spool.appendStatus(encodeHeartbeat(beat));
-    spool.append([new TextEncoder().encode("{}\n")], { at: now * 1000 });
+    await spool.append([new TextEncoder().encode("{}\n")], { at: now * 1000 });
     const status = readStatus(directory, now);
     assert.equal(status.pid, Deno.pid);
     assert.deepEqual([status.segments.count, status.segments.open, status.segments.bytes], [1, 1, 3]);

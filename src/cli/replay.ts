@@ -107,10 +107,10 @@ async function replayFiles(
   let spool: ReturnType<typeof openSpool> | undefined;
   const done = await replay(readFiles(paths, signal), engine, {
     ...options,
-    write(line, at) {
+    async write(line, at) {
       // Opened with the first snapshot's time: an open segment of that hour is continued.
       spool ??= stack.use(openSpool(options.directory, { ...at, rotate: "hourly" }));
-      spool.append(line, at);
+      await spool.append(line, at);
     },
   });
   const sealed = await spool?.seal();

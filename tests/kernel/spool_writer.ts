@@ -25,7 +25,7 @@ if (import.meta.main) {
   const [directory, compress, first, last, bytes] = Deno.args as [string, Compression, ...string[]];
   using spool = openSpool(directory, { at: timeOf(Number(first)), rotate: "hourly", compress });
   for (let n = Number(first); n <= Number(last); n++) {
-    spool.append(lineOf(n, Number(bytes)), { at: timeOf(n) });
+    await spool.append(lineOf(n, Number(bytes)), { at: timeOf(n) });
     Deno.stdout.writeSync(new TextEncoder().encode(`${n}\n`));
     const sealing = spool.seal(timeOf(n));
     if (n % 3 === 0) await sealing;
