@@ -26,6 +26,7 @@ const PURE = [
   "src/model.ts",
   "src/pcap.ts",
   "src/policy/policy.ts",
+  "src/prefix.ts",
   "src/report/summary.ts",
   "src/rules/ruleset.ts",
   "src/safety.ts",
