@@ -29,3 +29,20 @@ function isUp(flags: string | undefined): boolean {
 function readTable(path: string): string[][] {
   return (readKernelFile(path) ?? "").split("\n").filter(Boolean).map((line) => line.trim().split(/\s+/));
 }
+
+/** The gateways of the default routes, each once: bytes in network order. A route straight onto a link has none. */
+export function defaultGateways(): Uint8Array[] {
+  const v4 = readTable("/proc/net/route").slice(1)
+    .filter(([, destination, gateway, flags, , , , mask]) =>
+      destination === "00000000" && mask === "00000000" && gateway !== "00000000" && isUp(flags)
+    )
+    .map(([, , gateway]) => fromHex(gateway).reverse()); // as the CPU has it: every one Deno runs on is little-endian
+  const v6 = readTable("/proc/net/ipv6_route")
+    .filter((row) => /^0{32}$/.test(row[0]!) && row[1] === "00" && !/^0{32}$/.test(row[4] ?? "0") && isUp(row[8]))
+    .map((row) => fromHex(row[4]));
+  return [...new Map([...v4, ...v6].map((bytes) => [bytes.toHex(), bytes])).values()];
+}
+
+function fromHex(text: string | undefined): Uint8Array {
+  return /^([0-9a-fA-F]{2})+$/.test(text ?? "") ? Uint8Array.fromHex(text!) : new Uint8Array();
+}

@@ -10,6 +10,7 @@ import { convertCommand } from "./convert.ts";
 import { checkCommand, statusCommand } from "./host.ts";
 import { manualPage } from "./manual.ts";
 import { replayCommand } from "./replay.ts";
+import { rulesCommand } from "./rules.ts";
 import { safetyCommand } from "./safety.ts";
 import { systemdInstallCommand, systemdPrintCommand, systemdUninstallCommand } from "./systemd_commands.ts";
 import { describeBuild, VERSION } from "./version.ts";
@@ -62,6 +63,7 @@ export const COMMANDS: readonly Command[] = [
   safetyCommand,
   replayCommand,
   convertCommand,
+  rulesCommand,
   ...[configCheckCommand, configShowCommand],
   ...[systemdInstallCommand, systemdPrintCommand, systemdUninstallCommand],
   ...[completionsCommand, manCommand, versionCommand],

@@ -1,0 +1,248 @@
+/**
+ * `ibsr rules`: candidate rules of a report in a format that is enforced elsewhere. It writes files and changes nothing.
+ */
+import { IbsrError, nearest, reason } from "../errors.ts";
+import { readHostAddresses } from "../lockout.ts";
+import { log } from "../log.ts";
+import { parsePrefix, type Prefix } from "../prefix.ts";
+import type { Abilities } from "../rules/fit.ts";
+import type { Format, Rendered } from "../rules/format.ts";
+import { FORMATS } from "../rules/formats.ts";
+import { normalise, type Plan, type Protected } from "../rules/normalise.ts";
+import { MAX_BYTES, parseRuleSet } from "../rules/read.ts";
+import { count, plainText } from "../rules/texts.ts";
+import { COMMON, defineCommand } from "./command.ts";
+import { choiceKind, flag, integerKind, type Kind, option, textKind } from "./options.ts";
+
+/** An address or CIDR. */
+const prefixKind: Kind<Prefix> = {
+  metavar: "ADDR",
+  json: ["string"],
+  parse: (text) => {
+    const value = parsePrefix(text);
+    return value ? { value } : { expected: "an address or CIDR such as 192.0.2.7 or 2001:db8::/32" };
+  },
+};
+
+/** A name that the kernel gives interfaces, without what nftables and iptables read as a pattern. */
+const interfaceKind: Kind<string> = {
+  metavar: "IFACE",
+  json: ["string"],
+  parse: (text) =>
+    /^[A-Za-z0-9_.:@-]{1,15}$/.test(text)
+      ? { value: text }
+      : { expected: "the name of an interface, without wildcards" },
+};
+
+export const rulesCommand = defineCommand({
+  name: "rules",
+  summary: "write a report's candidate rules in the format of a firewall",
+  description:
+    "Reads rules.json of a report and writes files for --format; nothing is applied, and a human must review them. " +
+    "Every file says what it is, when it ends, what the format could not say, and how to apply and undo it. With " +
+    "--shadow its rules count or report and drop nothing.\n\n" +
+    "What would cut this host off is left out: its own addresses, default gateways, resolvers, the SSH peer, and " +
+    "--protect. So are loopback, link-local and multicast addresses, and networks wider than --widest-v4 and -v6. " +
+    "Run it where the rules will be used, or name that host's addresses by --protect and give --no-host-check.\n\n" +
+    "Exit code: 0 if every rule is in the files or allowlisted, 1 if some were left out because they would lock out " +
+    "or must not be blocked (the rest is written), 65 if rules.json can't be used.",
+  examples: [
+    ["ibsr rules -f nftables --from report/rules.json --out .", "The candidates as ./ibsr.nft."],
+    ["ibsr rules -f nftables --from report/rules.json --shadow | nft -c -f -", "A counting table, checked by nft."],
+    ["ibsr rules --list-formats", "What each format can say."],
+  ],
+  permissions: ["read", "write", "sys", "ffi"],
+  options: {
+    format: option(textKind("FORMAT"), {
+      group: "Rules",
+      short: "f",
+      help: "Format to write: --list-formats shows all. Required.",
+    }),
+    from: option(textKind("FILE"), { group: "Rules", default: "report/rules.json", help: "The report's rules.json." }),
+    out: option(textKind("DIR"), {
+      group: "Rules",
+      default: "-",
+      help: "Where to: made if missing; - is standard output, for formats of one file.",
+    }),
+    shadow: option(flag, { group: "Rules", help: "Rules that count or report instead of dropping." }),
+    iface: option(interfaceKind, {
+      group: "Rules",
+      short: "i",
+      help: "Only on this interface, where the format can.",
+      defaultHelp: "every interface",
+    }),
+    dialect: option(choiceKind("NAME", ["code", "seed"]), {
+      group: "Rules",
+      default: "code",
+      help: "For ebpfsentinel: as its releases read files, or as its first documents say.",
+    }),
+    "list-formats": option(flag, { group: "Rules", help: "Print the formats and what each can say." }),
+    allowlist: option(textKind("FILE"), {
+      group: "Never blocked",
+      repeat: true,
+      help: "Addresses and CIDRs, one a line, # for comments; they are cut out of networks.",
+    }),
+    protect: option(prefixKind, {
+      group: "Never blocked",
+      repeat: true,
+      help: "An address or CIDR that must stay reachable; rules that touch it are left out.",
+    }),
+    "no-host-check": option(flag, {
+      group: "Never blocked",
+      help: "Don't look this host's addresses up: the rules are for another one.",
+    }),
+    "widest-v4": option(integerKind("BITS", 1, 32), {
+      group: "Never blocked",
+      default: "16",
+      help: "Shortest prefix of an IPv4 network that may be blocked.",
+    }),
+    "widest-v6": option(integerKind("BITS", 1, 128), {
+      group: "Never blocked",
+      default: "32",
+      help: "Shortest prefix of an IPv6 network that may be blocked.",
+    }),
+    ...COMMON,
+  },
+  run(values, { print, environment }) {
+    if (values["list-formats"]) {
+      print(listFormats());
+      return 0;
+    }
+    const format = chooseFormat(values.format);
+    if (values.shadow && !format.can.shadow) {
+      throw new IbsrError("usage", `Cannot write a shadow variant: ${format.name} has none`, {
+        hint: `formats with one: ${FORMATS.filter((f) => f.can.shadow).map((f) => f.name).join(", ")}`,
+      });
+    }
+    const set = parseRuleSet(readBytes(values.from), values.from);
+    const hostChecked = !values["no-host-check"];
+    const plan = normalise(set, {
+      allowlist: values.allowlist.flatMap(readAllowlist),
+      protected: [
+        ...values.protect.map((prefix): Protected => ({ prefix, why: "what --protect names:" })),
+        ...hostChecked ? readHostAddresses(environment) : [],
+      ],
+      widest: { v4: values["widest-v4"], v6: values["widest-v6"] },
+    });
+    const { shadow, iface, dialect } = values;
+    const rendered = format.render(plan, { shadow, iface, dialect, hostChecked });
+    writeFiles(rendered, { format, out: values.out, print });
+    warn(plan, rendered);
+    return plan.leftOut.some(({ kind }) => kind !== "allowlist") ? 1 : 0;
+  },
+});
+
+function chooseFormat(name: string | undefined): Format {
+  const format = FORMATS.find((f) => f.name === name);
+  if (format) return format;
+  const near = name === undefined ? undefined : nearest(name, FORMATS.map((f) => f.name));
+  const state = name === undefined ? "no --format was given" : `there is no format ${JSON.stringify(name)}`;
+  throw new IbsrError("usage", `Cannot write rules: ${state}`, {
+    hint: near ? `did you mean ${near}?` : "`ibsr rules --list-formats` shows them",
+  });
+}
+
+/** A table of formats and abilities. */
+function listFormats(): string {
+  const columns: Record<keyof Abilities, string> = {
+    v6: "IPv6",
+    cidr: "CIDR",
+    ports: "ports",
+    tcpOnly: "TCP only",
+    expiry: "expiry",
+    shadow: "shadow",
+  };
+  const keys = Object.keys(columns) as (keyof Abilities)[];
+  const rows = FORMATS.map(({ name, title, can }) => [name, ...keys.map((key) => can[key] ? "yes" : "-"), title]);
+  const table = [["FORMAT", ...keys.map((key) => columns[key]), "WHAT IT IS"], ...rows];
+  const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
+  return table.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n").join("");
+}
+
+/** A file, unless it is larger than any that could be used. */
+function readBytes(path: string): Uint8Array {
+  try {
+    using file = Deno.openSync(path);
+    const { size, isFile } = file.statSync();
+    if (isFile && size > MAX_BYTES) throw new Error(`it has ${size} bytes, the most is ${MAX_BYTES}`);
+    // A pipe has no size: read no more than may be used.
+    const chunks: Uint8Array[] = [], buffer = new Uint8Array(1 << 16);
+    let length = 0;
+    for (let n = file.readSync(buffer); n !== null; n = file.readSync(buffer)) {
+      chunks.push(buffer.slice(0, n));
+      length += n;
+      if (length > MAX_BYTES) throw new Error(`it has more than ${MAX_BYTES} bytes`);
+    }
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    return bytes;
+  } catch (cause) {
+    throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
+  }
+}
+
+/** The addresses and CIDRs of a file. */
+function readAllowlist(path: string): Prefix[] {
+  const text = new TextDecoder().decode(readBytes(path));
+  return text.split(/\r?\n/).flatMap((line, i) => {
+    const entry = line.replace(/#.*$/, "").trim();
+    if (entry === "") return [];
+    const prefix = parsePrefix(entry);
+    if (prefix) return [prefix];
+    throw new IbsrError("data", `Cannot use ${path}: line ${i + 1} is ${JSON.stringify(entry.slice(0, 60))}`, {
+      hint: "one address or CIDR a line",
+    });
+  });
+}
+
+/** Where the files go. */
+interface Target {
+  format: Format;
+  out: string;
+  print(text: string): void;
+}
+
+function writeFiles({ files }: Rendered, { format, out, print }: Target): void {
+  if (out === "-") {
+    const [only, ...more] = files.filter(({ name }) => !name.endsWith(".README.txt"));
+    if (!only || more.length > 0) {
+      throw new IbsrError("usage", `Cannot write ${format.name} to standard output: it is ${files.length} files`, {
+        hint: `ibsr rules -f ${format.name} --out DIR`,
+      });
+    }
+    return print(only.text);
+  }
+  try {
+    Deno.mkdirSync(out, { recursive: true });
+    for (const { name, text } of files) {
+      const path = `${out}/${name}`;
+      Deno.writeTextFileSync(`${path}.tmp`, text);
+      Deno.renameSync(`${path}.tmp`, path);
+      print(`${path}\n`);
+    }
+  } catch (cause) {
+    throw new IbsrError("storage", `Cannot write below ${out}: ${reason(cause)}`, { cause });
+  }
+}
+
+/** Says on standard error what the files are not. */
+function warn({ set, leftOut }: Plan, { losses }: Rendered): void {
+  if (set.verdict !== "READY") log("warning", `the report's verdict is ${set.verdict}: don't enforce these rules`);
+  const loud = leftOut.filter(({ kind }) => kind !== "allowlist");
+  for (const { rule, kind, reason } of loud.slice(0, 50)) {
+    const what = `${rule.id} (${plainText(rule.source, 60)}) is left out: ${plainText(reason, 300)}`;
+    if (kind === "lockout") log("error", `WOULD LOCK OUT: ${what}`);
+    else log("warning", what);
+  }
+  if (loud.length > 50) log("warning", `and ${count(loud.length - 50, "more rule")} left out`);
+  for (const { kind, text } of losses) {
+    log(
+      kind === "note" ? "info" : "warning",
+      kind === "note" ? plainText(text, 400) : `${kind} than simulated: ${plainText(text, 400)}`,
+    );
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * CrowdSec decisions for `cscli decisions import`, as JSON and as CSV.
+ *
+ * A decision is about an address or a range and has a duration. Ports, and whether to drop at all, are the bouncer's.
+ */
+import { type Abilities, type Entry, fit, type Loss } from "./fit.ts";
+import { type Format, jsonText, readme, type Rendered, type RenderOptions } from "./format.ts";
+import type { Plan } from "./normalise.ts";
+import { count, csvCell, visibleText } from "./texts.ts";
+
+const can: Abilities = { v6: true, cidr: true, tcpOnly: false, ports: false, expiry: true, shadow: false };
+
+/** A decision needs a duration: ten years stand for "for good". */
+const FOR_GOOD_HOURS = 87_600;
+
+/** A decision as `cscli` reads it. */
+interface Decision {
+  duration: string;
+  scope: "ip" | "range";
+  value: string;
+  type: "ban";
+  reason: string;
+}
+
+function decisionOf(entry: Entry): Decision {
+  return {
+    duration: entry.durationSec === null ? `${FOR_GOOD_HOURS}h` : `${entry.durationSec}s`,
+    scope: entry.text.includes("/") ? "range" : "ip",
+    value: entry.text,
+    type: "ban",
+    reason: visibleText(`ibsr ${entry.rules[0]?.id ?? ""}: ${entry.rules[0]?.reason ?? ""}`, 200),
+  };
+}
+
+function prepare(plan: Plan): { entries: Entry[]; losses: Loss[] } {
+  const { entries, losses } = fit(plan, can), forGood = entries.filter((entry) => entry.durationSec === null).length;
+  if (forGood === 0) return { entries, losses };
+  const text = `${count(forGood, "entry", "entries")} for good end after ten years`;
+  return { entries, losses: [...losses, { kind: "narrower", text }] };
+}
+
+function finish(plan: Plan, options: RenderOptions, of: ReturnType<typeof prepare> & { format: Format }): Rendered {
+  const { format, entries, losses } = of, file = format === crowdsecCsv ? "ibsr.crowdsec.csv" : "ibsr.crowdsec.json";
+  const decisions = entries.map(decisionOf);
+  const rows = decisions.map((d) => [d.duration, d.scope, d.value, d.type, d.reason].map(csvCell).join(","));
+  const text = format === crowdsecCsv
+    ? ["duration,scope,value,type,reason", ...rows].map((row) => row + "\n").join("")
+    : jsonText(decisions);
+  const told = {
+    apply: [`cscli decisions import -i ${file}`, "cscli decisions list --origin cscli-import"],
+    undo: ["cscli decisions delete --origin cscli-import    deletes every imported decision"],
+  };
+  return {
+    files: [{ name: file, text }, readme(plan, options, { format, entries, losses, ...told })],
+    losses,
+    entries: entries.length,
+  };
+}
+
+export const crowdsecJson: Format = {
+  name: "crowdsec",
+  title: "CrowdSec decisions (JSON)",
+  can,
+  render: (plan, options) => finish(plan, options, { ...prepare(plan), format: crowdsecJson }),
+};
+
+export const crowdsecCsv: Format = {
+  name: "crowdsec-csv",
+  title: "CrowdSec decisions (CSV)",
+  can,
+  render: (plan, options) => finish(plan, options, { ...prepare(plan), format: crowdsecCsv }),
+};

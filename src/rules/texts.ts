@@ -1,0 +1,37 @@
+/**
+ * Texts of a rule set in the formats' own quotations. Pure.
+ *
+ * Reasons, host names and policy words come from whoever made the file, and end in files that shells, parsers and
+ * people read. A comment gets letters, digits and harmless marks only, on one line; a quoted text keeps all that can
+ * be seen. What can reorder or hide text (controls, bidirectional marks, zero widths) is shown as "?".
+ */
+
+/** Text for a comment or a quoted name in any of the formats: printable ASCII without quotes, `$` and the like. */
+export function plainText(text: string, maxLength: number): string {
+  const ascii = text.normalize("NFKC").replaceAll("≥", ">=").replaceAll("≤", "<=").replaceAll("…", "...")
+    .replaceAll(/[–—−]/g, "-").replaceAll(/\s+/g, " ").replaceAll(/[^A-Za-z0-9 .,:/()%+=<>@_-]/gu, "?").trim();
+  return ascii.length <= maxLength ? ascii : `${ascii.slice(0, maxLength - 3)}...`;
+}
+
+/** Text for a format with quotations of its own (JSON, CSV): one line, nothing invisible. */
+export function visibleText(text: string, maxLength: number): string {
+  const line = text.toWellFormed().replaceAll(/\s+/g, " ").replaceAll(/[\p{C}\u2028\u2029]/gu, "?").trim();
+  return [...line.slice(0, 2 * maxLength)].slice(0, maxLength).join("");
+}
+
+/** A cell of a CSV file: quoted where needed, and never a formula to a spreadsheet (RFC 4180, OWASP CSV injection). */
+export function csvCell(value: string | number): string {
+  if (typeof value === "number") return String(value);
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n']|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Seconds since 1970 as a date and time in UTC. */
+export function utc(unixSec: number): string {
+  return new Date(Math.min(Math.floor(unixSec), 253_402_300_799) * 1000).toISOString().replace(".000Z", "Z");
+}
+
+/** A number of something, with its plural. */
+export function count(n: number, one: string, many: string = `${one}s`): string {
+  return `${n} ${n === 1 ? one : many}`;
+}
