@@ -18,11 +18,15 @@ export type Need =
   | "debian"
   | "prometheus"
   | "systemd"
-  | "machine";
+  | "machine"
+  | "validators";
 
 /** A Deno for aarch64, as scripts/setup installs it. */
 export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-arm64-glibc/deno", import.meta.url)
   .pathname;
+
+/** Where scripts/setup unpacks Debian packages whose installation would start services. */
+export const UNPACKED = new URL("../.tools/debian", import.meta.url).pathname;
 
 function exists(path: string): boolean {
   try {
@@ -100,6 +104,18 @@ const MISSING: Record<Need, () => string | undefined> = {
     return success ? undefined : "python3-prometheus-client";
   },
   systemd: () => onPath("systemd-analyze") ? undefined : "systemd",
+  validators: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    if (Deno.uid() !== 0) return "root";
+    const commands = "ip unshare nsenter mount nft ipset iptables-restore ip6tables-restore xdp-filter".split(" ");
+    const unpacked = ["usr/bin/fail2ban-client", "usr/bin/cscli"].filter((path) => !exists(`${UNPACKED}/${path}`));
+    const missing = [listMissing(commands), ...unpacked.map((path) => `.tools/debian/${path}`)].filter(Boolean);
+    if (!exists("/usr/lib/python3/dist-packages/botocore")) missing.push("python3-botocore");
+    if (missing.length > 0) return missing.join(", ");
+    const { success } = new Deno.Command("unshare", { args: ["--net", "--mount", "nft", "list", "ruleset"] })
+      .outputSync();
+    return success ? undefined : "nftables in a network namespace of its own";
+  },
   machine: () => {
     const commands = ["systemctl", "journalctl", "nsenter", "unshare", "findmnt"].filter((c) => !onPath(c));
     if (!exists("/lib/systemd/systemd")) commands.push("systemd");

@@ -1,12 +1,12 @@
 /**
  * CrowdSec decisions for `cscli decisions import`, as JSON and as CSV.
  *
- * A decision is about an address or a range and has a duration. Ports, and whether to drop at all, are the bouncer's.
+ * A decision is about an address or a range and has a duration; a reason, which decisions can be deleted by. Ports, and whether to drop at all, are the bouncer's.
  */
 import { type Abilities, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered, type RenderOptions } from "./format.ts";
 import type { Plan } from "./normalise.ts";
-import { count, csvCell, visibleText } from "./texts.ts";
+import { count, csvCell } from "./texts.ts";
 
 const can: Abilities = { v6: true, cidr: true, tcpOnly: false, ports: false, expiry: true, shadow: false };
 
@@ -22,13 +22,18 @@ interface Decision {
   reason: string;
 }
 
-function decisionOf(entry: Entry): Decision {
+/** One reason for all: decisions are deleted by it. What is known of each source is in the format csv. */
+function reasonOf({ set }: Plan): string {
+  return `ibsr/candidates-${set.policy.sha256?.slice(0, 12) ?? "unknown"}`;
+}
+
+function decisionOf(entry: Entry, reason: string): Decision {
   return {
     duration: entry.durationSec === null ? `${FOR_GOOD_HOURS}h` : `${entry.durationSec}s`,
     scope: entry.text.includes("/") ? "range" : "ip",
     value: entry.text,
     type: "ban",
-    reason: visibleText(`ibsr ${entry.rules[0]?.id ?? ""}: ${entry.rules[0]?.reason ?? ""}`, 200),
+    reason,
   };
 }
 
@@ -41,14 +46,14 @@ function prepare(plan: Plan): { entries: Entry[]; losses: Loss[] } {
 
 function finish(plan: Plan, options: RenderOptions, of: ReturnType<typeof prepare> & { format: Format }): Rendered {
   const { format, entries, losses } = of, file = format === crowdsecCsv ? "ibsr.crowdsec.csv" : "ibsr.crowdsec.json";
-  const decisions = entries.map(decisionOf);
+  const reason = reasonOf(plan), decisions = entries.map((entry) => decisionOf(entry, reason));
   const rows = decisions.map((d) => [d.duration, d.scope, d.value, d.type, d.reason].map(csvCell).join(","));
   const text = format === crowdsecCsv
     ? ["duration,scope,value,type,reason", ...rows].map((row) => row + "\n").join("")
     : jsonText(decisions);
   const told = {
-    apply: [`cscli decisions import -i ${file}`, "cscli decisions list --origin cscli-import"],
-    undo: ["cscli decisions delete --origin cscli-import    deletes every imported decision"],
+    apply: [`cscli decisions import -i ${file}`, "cscli decisions list -a    (1.4 shows networks with the scope Ip)"],
+    undo: [`cscli decisions delete --scenario ${reason}`],
   };
   return {
     files: [{ name: file, text }, readme(plan, options, { format, entries, losses, ...told })],

@@ -3,6 +3,7 @@
  *
  *   serve PORTS BYTES             answers each connection's first bytes with BYTES bytes, then closes
  *   connect SOURCES TARGETS N     N connections from each source address to each ADDRESS/PORT, one after another
+ *   try SOURCES TARGETS MS        one connection from each source to each target at once; prints those that open in MS
  *   send TARGET BYTES             one connection that sends BYTES bytes at once
  *   stream TARGET MS              one connection that sends and receives for MS; prints its longest pause in ms
  */
@@ -63,6 +64,22 @@ async function connectAll(sources: string[], targets: string[], count: number): 
   console.log(`${done} connections`);
 }
 
+async function tryAll(sources: string[], targets: string[], ms: number): Promise<void> {
+  const pairs = sources.flatMap((source) =>
+    targets.filter((t) => t.includes(":") === source.includes(":")).map((target) => ({ source, target }))
+  );
+  const opened = await Promise.all(pairs.map(({ source, target }) => {
+    const [host, port] = target.split("/") as [string, string];
+    return new Promise<string[]>((resolve) => {
+      const socket = connect({ host, port: Number(port), localAddress: source });
+      const timer = setTimeout(() => (socket.destroy(), resolve([])), ms);
+      const end = (result: string[]) => (clearTimeout(timer), socket.destroy(), resolve(result));
+      socket.once("connect", () => end([`${source} ${port}`])).once("error", () => end([]));
+    });
+  }));
+  console.log(JSON.stringify(opened.flat()));
+}
+
 async function send(target: string, bytes: number): Promise<void> {
   const socket = await open(target);
   await new Promise<void>((resolve, reject) => {
@@ -92,6 +109,7 @@ async function stream(target: string, ms: number): Promise<void> {
 
 if (mode === "serve") await serve(args[0]!.split(",").map(Number), Number(args[1]));
 else if (mode === "connect") await connectAll(args[0]!.split(","), args[1]!.split(","), Number(args[2]));
+else if (mode === "try") await tryAll(args[0]!.split(","), args[1]!.split(","), Number(args[2]));
 else if (mode === "send") await send(args[0]!, Number(args[1]));
 else if (mode === "stream") await stream(args[0]!, Number(args[1]));
 Deno.exit(0);

@@ -91,7 +91,7 @@ export function situations(): Record<string, RuleSet> {
   return {
     empty: setOf([]),
     mixed: setOf(MIXED),
-    hostile: setOf(HOSTILE.map((reason, i) => ({ source: `192.0.2.${i + 20}`, reason, policy_rule: reason })), {
+    hostile: setOf(HOSTILE.map((reason, i) => ({ source: `192.0.2.${2 * i + 21}`, reason, policy_rule: reason })), {
       ibsr_version: HOSTILE[0]!,
       policy: { engine: HOSTILE[1]!, profile: HOSTILE[3]! },
       evidence: {
