@@ -2,6 +2,7 @@
  * What this host must not block if it is to stay reachable: its own addresses, its gateways, its resolvers, and who
  * is logged in to it over SSH.
  */
+import { IbsrError, reason } from "./errors.ts";
 import { defaultGateways } from "./interfaces.ts";
 import { readKernelFile } from "./libc.ts";
 import { parsePrefix, prefixOf } from "./prefix.ts";
@@ -15,8 +16,20 @@ const RESOLVERS = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
  *
  * @param environment The process's: an SSH session's peer is in it. `sudo` takes that away, so the processes above
  * this one are asked too, as far as the kernel shows them.
+ * @throws {IbsrError} `kernel`, if they can't be looked up here.
  */
 export function readHostAddresses(environment: Record<string, string>): Protected[] {
+  try {
+    return lookUp(environment);
+  } catch (cause) {
+    throw new IbsrError("kernel", `Cannot look up this host's addresses: ${reason(cause)}`, {
+      hint: "for rules that another host will use: --protect its addresses, and --no-host-check",
+      cause,
+    });
+  }
+}
+
+function lookUp(environment: Record<string, string>): Protected[] {
   return [
     ...Deno.networkInterfaces().flatMap(({ name, address }) => protect(address, `this host's own address on ${name}`)),
     ...defaultGateways().flatMap((bytes) =>

@@ -110,7 +110,9 @@ const MISSING: Record<Need, () => string | undefined> = {
     const commands = "ip unshare nsenter mount nft ipset iptables-restore ip6tables-restore xdp-filter".split(" ");
     const unpacked = ["usr/bin/fail2ban-client", "usr/bin/cscli"].filter((path) => !exists(`${UNPACKED}/${path}`));
     const missing = [listMissing(commands), ...unpacked.map((path) => `.tools/debian/${path}`)].filter(Boolean);
-    if (!exists("/usr/lib/python3/dist-packages/botocore")) missing.push("python3-botocore");
+    for (const module of ["botocore", "yaml"]) {
+      if (!exists(`/usr/lib/python3/dist-packages/${module}`)) missing.push(`python3-${module}`);
+    }
     if (missing.length > 0) return missing.join(", ");
     const { success } = new Deno.Command("unshare", { args: ["--net", "--mount", "nft", "list", "ruleset"] })
       .outputSync();

@@ -10,7 +10,7 @@ import { fit, type Loss } from "./fit.ts";
 import { type Format, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
-import { count, visibleText } from "./texts.ts";
+import { count } from "./texts.ts";
 
 /** The engine refuses files with more rules. */
 const MAX_RULES = 4096;
@@ -55,11 +55,10 @@ export const ebpfsentinel: Format = {
       ],
       undo: ["take the rules ibsr-* out again and reload; or DELETE /api/v1/firewall/rules/{id} for each"],
     });
-    const interfaces = options.iface === undefined
-      ? plan.set.evidence.streams.map(({ iface }) => visibleText(iface, 15))
-      : [options.iface];
+    const named = options.iface === undefined ? plan.set.evidence.streams.map(({ iface }) => iface) : [options.iface];
+    const interfaces = [...new Set(named)].filter((name) => /^[A-Za-z0-9_.:@-]{1,15}$/.test(name));
     const lines = [
-      `agent: {interfaces: ${JSON.stringify([...new Set(interfaces)])}}`,
+      `agent: {interfaces: ${JSON.stringify(interfaces.length > 0 ? interfaces : ["INTERFACE"])}}`,
       "firewall:",
       "  enabled: true",
       `  mode: ${options.shadow ? "alert" : "block"}`,

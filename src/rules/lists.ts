@@ -79,7 +79,7 @@ export const csv: Format = {
     });
     return {
       files: [
-        { name: "ibsr.csv", text: [COLUMNS, ...rows].map((row) => row.map(csvCell).join(",") + "\r\n").join("") },
+        { name: "ibsr.csv", text: [COLUMNS, ...rows].map((row) => row.map(csvCell).join(",") + "\n").join("") },
         readme(plan, options, {
           format: csv,
           entries,
