@@ -17,6 +17,7 @@ const LEAVES = ["src/errors.ts", "src/log.ts", "src/layout.ts", "src/address.ts"
 /** Bytes in, values out: no operating system, no clock. */
 const PURE = [
   "src/address.ts",
+  "src/allowlist.ts",
   "src/convert.ts",
   "src/counters.ts",
   "src/elf.ts",

@@ -1,6 +1,7 @@
 /**
  * `ibsr rules`: candidate rules of a report in a format that is enforced elsewhere. It writes files and changes nothing.
  */
+import { parseAllowlist } from "../allowlist.ts";
 import { IbsrError, nearest, reason } from "../errors.ts";
 import { readHostAddresses } from "../lockout.ts";
 import { log } from "../log.ts";
@@ -186,17 +187,10 @@ function readBytes(path: string): Uint8Array {
 }
 
 /** The addresses and CIDRs of a file. */
-function readAllowlist(path: string): Prefix[] {
-  const text = new TextDecoder().decode(readBytes(path));
-  return text.split(/\r?\n/).flatMap((line, i) => {
-    const entry = line.replace(/#.*$/, "").trim();
-    if (entry === "") return [];
-    const prefix = parsePrefix(entry);
-    if (prefix) return [prefix];
-    throw new IbsrError("data", `Cannot use ${path}: line ${i + 1} is ${JSON.stringify(entry.slice(0, 60))}`, {
-      hint: "one address or CIDR a line",
-    });
-  });
+function readAllowlist(path: string): readonly Prefix[] {
+  const { prefixes, warnings } = parseAllowlist(new TextDecoder().decode(readBytes(path)), path);
+  for (const warning of warnings) log("warning", warning);
+  return prefixes;
 }
 
 /** Where the files go. */
