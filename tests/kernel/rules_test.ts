@@ -126,6 +126,34 @@ for (const [format, { apply, undo, counters }] of Object.entries(FORMATS)) {
   );
 }
 
+testWith(
+  ["kernel", "validators"],
+  "xdp-filter blocks the addresses of its script on every port, and no others",
+  async () => {
+    await using lab = await prepare();
+    const folder = await renderTo("xdp-filter", setOf([{ source: "10.77.5.76/31" }, { source: "fd77::10" }]));
+    // In one shell: the pins of xdp-filter are in a mount of its own.
+    const filter = lab.start(lab.server, "sh", [
+      "-euc",
+      'cd "$0"; mount -t bpf bpf /sys/fs/bpf; xdp-filter load -m skb -f ipv4,ipv6 server; sh ibsr.xdp-filter.sh add; ' +
+      "echo added; while [ ! -e end ]; do sleep 0.1; done; xdp-filter status; sh ibsr.xdp-filter.sh remove; " +
+      "echo removed; while [ -e end ]; do sleep 0.1; done; xdp-filter unload server",
+      folder,
+    ]);
+    await filter.waitFor("added");
+    const open = ALL_OPEN.filter((pair) => !/^(10\.77\.5\.77|fd77::10) /.test(pair));
+    assert.deepEqual(await probe(lab), open);
+    await Deno.writeTextFile(`${folder}/end`, "");
+    await filter.waitFor("removed");
+    assert.deepEqual(await probe(lab), ALL_OPEN);
+    await Deno.remove(`${folder}/end`);
+    const { code, stdout, stderr } = await filter.end();
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /10\.77\.5\.77 +src +[1-9]/);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
 for (const format of ["nftables", "ipset"]) {
   testWith(["kernel", "validators"], `${format} lets sources in again when their time is over`, async () => {
     await using lab = await prepare();
