@@ -14,7 +14,7 @@ export const PERMISSIONS: readonly string[] = [
   "--allow-net", // S3 endpoints that a user names
   // Not `IBSR_*`: all names are looked through, to tell a user of a misspelt one, and a list forbids that.
   "--allow-env",
-  "--allow-sys=hostname,uid,osRelease,statfs",
+  "--allow-sys=hostname,uid,osRelease,statfs,networkInterfaces",
 ];
 
 /**
@@ -24,6 +24,7 @@ export const PERMISSIONS: readonly string[] = [
  */
 export const KEPT: readonly string[] = [
   ...["IBSR_", "AWS_", "S3_"],
+  ...["SSH_CONNECTION=", "SSH_CLIENT="],
   ...["JOURNAL_STREAM=", "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "INVOCATION_ID=", "LISTEN_"],
   ...[
     "CREDENTIALS_DIRECTORY=",

@@ -12,6 +12,9 @@ import type { CandidateRule, Range, RuleSet, Verdict } from "./ruleset.ts";
 /** The largest file in bytes, and the most rules and exceptions in one. */
 export const MAX_BYTES = 128 * 2 ** 20, MAX_RULES = 250_000;
 
+/** Objects in objects, and all of them: a rule has six. */
+const MAX_DEPTH = 16, MAX_OPENED = 8 * MAX_RULES;
+
 /** Longest text: 64 ports of ranges, a reason of some sentences. */
 const MAX_TEXT = 2000, MAX_PORTS = 1024;
 
@@ -31,6 +34,8 @@ const CLASSES = ["likely legitimate", "mixed", "unknown", "likely abusive"] as c
  */
 export function parseRuleSet(bytes: Uint8Array, path: string): RuleSet {
   if (bytes.length > MAX_BYTES) throw wrongFile(path, `it has ${bytes.length} bytes, the most is ${MAX_BYTES}`);
+  const structure = judgeStructure(bytes);
+  if (structure) throw wrongFile(path, structure);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -43,6 +48,24 @@ export function parseRuleSet(bytes: Uint8Array, path: string): RuleSet {
     if (cause instanceof Wrong) throw wrongFile(path, cause.message, cause);
     throw cause;
   }
+}
+
+/**
+ * What of the brackets no rule set has, before JSON.parse makes objects of them: a hundred megabytes of "[" would
+ * cost gigabytes.
+ */
+function judgeStructure(bytes: Uint8Array): string | undefined {
+  let depth = 0, opened = 0, quoted = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === 0x22) quoted = !quoted; // "
+    else if (quoted) i += byte === 0x5c ? 1 : 0; // \
+    else if (byte === 0x5b || byte === 0x7b) { // [ {
+      if (++depth > MAX_DEPTH) return `it is nested deeper than ${MAX_DEPTH} levels`;
+      if (++opened > MAX_OPENED) return `it has more than ${MAX_OPENED} objects and lists`;
+    } else if (byte === 0x5d || byte === 0x7d) depth--; // ] }
+  }
+  return undefined;
 }
 
 function wrongFile(path: string, state: string, cause?: unknown): IbsrError {

@@ -96,7 +96,11 @@ Deno.test("parseRuleSet() refuses any file with one value replaced by one of ano
 
 Deno.test("parseRuleSet() refuses deep nesting, wrong encodings and too many rules within seconds", () => {
   const start = performance.now();
-  assert.throws(() => parse("[".repeat(1_000_000)), IbsrError);
+  assert.throws(() => parse("[".repeat(100_000_000)), /nested deeper than 16 levels/);
+  assert.throws(() => parse(`[${"{},".repeat(30_000_000)}{}]`), /more than 2000000 objects and lists/);
+  // Brackets in texts are none.
+  const reason = '[[[[{{{{ \\" ['.repeat(100);
+  assert.equal(parse(setOf([{ source: "192.0.2.7", reason }])).rules[0]!.reason, reason);
   assert.throws(() => parse(`{"format":${"[".repeat(1000)}${"]".repeat(1000)}}`), IbsrError);
   assert.throws(() => parseRuleSet(Uint8Array.of(0x22, 0xff, 0x22), "rules.json"), IbsrError);
   assert.throws(() => parse({ ...setOf([]), rules: Array(MAX_RULES + 1).fill(0) }), /at most 250000 of them/);
