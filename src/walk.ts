@@ -116,6 +116,7 @@ export function walk(object: BpfObject): Findings {
   const reached = new Set<number>();
   const [main, ...subprograms] = object.functions;
   const callees = new Map(subprograms.map((fn) => [fn.start, fn]));
+  const joints = findJoints(object);
   let steps = 0;
 
   if (object.slots.length > MAX_INSTRUCTIONS) {
@@ -141,31 +142,18 @@ export function walk(object: BpfObject): Findings {
     const before = new Map<number, State>([[fn.start, entry]]);
     const pending = new Set([fn.start]);
     let atExit: State | undefined;
+    const places = [...joints].filter((slot) => slot >= fn.start && slot < fn.end);
     while (pending.size > 0) {
       // Front to back, so that most joins are complete before they are passed on; back again for each loop.
-      for (let slot = fn.start; slot < fn.end && pending.size > 0; slot++) {
-        if (++steps > MAX_STEPS) return void refuse("instructions", "the paths are too many to follow", slot);
+      for (const slot of places) {
         if (!pending.delete(slot)) continue;
-        const insn = object.slots[slot];
-        const known = before.get(slot)!;
-        const state = { registers: [...known.registers], frames: [...known.frames] };
-        if (!insn) {
-          refuse("instructions", "a path leads into the middle of an instruction", slot);
-          continue;
-        }
-        reached.add(slot);
-        if (insn.op === 0x95) {
-          if (state.frames.length === 1) exits.set(slot, state.registers[0]!);
-          atExit = atExit ? joinStates(atExit, state) : state;
-          continue;
-        }
-        for (const next of execute(insn, slot, state)) {
-          if (next < fn.start || next >= fn.end) {
-            refuse("instructions", `a path leads out of ${JSON.stringify(fn.name)}`, slot);
-            continue;
-          }
+        const { registers, frames } = before.get(slot)!;
+        const end = followStraight(fn, slot, { registers: [...registers], frames: [...frames] });
+        if (end === undefined) return undefined;
+        if (end.exits) atExit = atExit ? joinStates(atExit, end.state) : end.state;
+        for (const next of end.next) {
           const old = before.get(next);
-          const joined = old ? joinStates(old, state) : state;
+          const joined = old ? joinStates(old, end.state) : end.state;
           if (joined === old) continue;
           before.set(next, joined);
           pending.add(next);
@@ -173,6 +161,38 @@ export function walk(object: BpfObject): Findings {
       }
     }
     return atExit;
+  }
+
+  /**
+   * Applies instructions to `state`, from `slot` on to where paths part, meet or end: few states have to be kept.
+   * Returns what it comes to, where that leads, and whether the function ends there; undefined if it gives up.
+   */
+  function followStraight(
+    fn: BpfFunction,
+    slot: number,
+    state: State,
+  ): { state: State; next: readonly number[]; exits: boolean } | undefined {
+    while (true) {
+      if (++steps > MAX_STEPS) return void refuse("instructions", "the paths are too many to follow", slot);
+      const insn = object.slots[slot];
+      if (!insn) {
+        refuse("instructions", "a path leads into the middle of an instruction", slot);
+        return { state, next: [], exits: false };
+      }
+      reached.add(slot);
+      if (insn.op === 0x95) {
+        if (state.frames.length === 1) exits.set(slot, state.registers[0]!);
+        return { state, next: [], exits: true };
+      }
+      const next = execute(insn, slot, state);
+      const isInside = (to: number) => to >= fn.start && to < fn.end;
+      if (!next.every(isInside)) {
+        refuse("instructions", `a path leads out of ${JSON.stringify(fn.name)}`, slot);
+        return { state, next: next.filter(isInside), exits: false };
+      }
+      if (next.length !== 1 || joints.has(next[0]!)) return { state, next, exits: false };
+      slot = next[0]!;
+    }
   }
 
   /** Applies one instruction to `state`. Returns the slots that can follow. */
@@ -285,6 +305,17 @@ export function walk(object: BpfObject): Findings {
       return [next];
     }
   }
+}
+
+/** Where paths can part or meet: the slots that are jumped to or stand behind a jump, in order. */
+function findJoints(object: BpfObject): Set<number> {
+  const joints: number[] = object.functions.map((fn) => fn.start);
+  for (let slot = 0; slot < object.slots.length; slot++) {
+    const insn = object.slots[slot], kind = insn ? insn.op & 7 : 0;
+    if (!insn || (kind !== 5 && kind !== 6) || insn.op === 0x85 || insn.op === 0x95) continue; // no jump
+    joints.push(slot + 1, slot + 1 + insn.off);
+  }
+  return new Set(joints.sort((x, y) => x - y));
 }
 
 /** What a look-up in a map returns. A null is the verifier's to find. */
