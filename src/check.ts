@@ -6,13 +6,12 @@
  * collector runs already, its interfaces and its spool are looked at and left alone.
  */
 import { statfsSync } from "node:fs";
-import { dirname } from "node:path";
 import { toDelta } from "./counters.ts";
 import { type ErrorKind, IbsrError, reason } from "./errors.ts";
 import { interfaceIndex, readKernelFile } from "./libc.ts";
 import { readObjects } from "./objects.ts";
 import { actAs, findUser, listKernelDirectory, missingCapabilities, readClockSync, readKernelLink } from "./process.ts";
-import { listSegments } from "./segment.ts";
+import { listSegments, parentOf } from "./segment.ts";
 import { formatBytes } from "./status.ts";
 import type { Limits } from "./spool.ts";
 import { findAttached, findLibbpf, openProgram, type Program, type XdpMode } from "./xdp.ts";
@@ -297,7 +296,7 @@ async function checkSpool(options: CheckOptions): Promise<Check[]> {
 }
 
 async function checkMetrics(path: string, user: string | undefined): Promise<Check> {
-  return await tryWriting("metrics", dirname(path), user);
+  return await tryWriting("metrics", parentOf(path), user);
 }
 
 /** Makes a file in `directory` and removes it, as `user` if one is given. */
@@ -332,12 +331,12 @@ async function tryWriting(name: string, directory: string, user: string | undefi
 }
 
 function nearestExisting(path: string): string {
-  for (let at = path;; at = dirname(at)) {
+  for (let at = path;; at = parentOf(at)) {
     try {
       if (Deno.statSync(at).isDirectory) return at;
       throw new IbsrError("storage", `Cannot use "${path}" as the spool: ${at} is no directory`);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound && at !== dirname(at)) continue;
+      if (error instanceof Deno.errors.NotFound && at !== parentOf(at)) continue;
       if (error instanceof IbsrError) throw error;
       throw new IbsrError("storage", `Cannot use "${path}" as the spool: ${reason(error)}`, { cause: error });
     }

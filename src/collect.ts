@@ -7,16 +7,16 @@
  * Time during which an interface was not watched is no interval at all.
  */
 import { lchownSync } from "node:fs";
-import { dirname } from "node:path";
 import { compactPorts } from "./address.ts";
 import { type Delta, toDelta } from "./counters.ts";
 import { IbsrError, reason } from "./errors.ts";
 import { encodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
 import { log } from "./log.ts";
 import { formatMetrics } from "./metrics.ts";
-import { readObjects } from "./objects.ts";
+import { type CompiledObject, type ObjectKind, readObjects } from "./objects.ts";
 import { actAs, becomeUser, effectiveUid, findUser, monotonicUsec, type Notify, type User } from "./process.ts";
-import { proveSafety } from "./safety.ts";
+import { judge } from "./safety.ts";
+import { parentOf } from "./segment.ts";
 import { encodeSnapshot, type Stream } from "./snapshot.ts";
 import { type Limits, openSpool, type Spool, type SpoolOptions } from "./spool.ts";
 import { type Attachment, openProgram, type Program, type XdpMode } from "./xdp.ts";
@@ -95,21 +95,13 @@ const CLOCK_STEP_MS = 1000;
  * @throws {IbsrError} if it can't start: `kernel`, `permission`, `storage`. Once running it keeps running.
  */
 export async function collect(options: CollectOptions, signal: AbortSignal): Promise<CollectSummary> {
-  const objects = await readObjects();
-  for (const { kind, bytes } of objects) {
-    const report = await proveSafety(bytes);
-    if (!report.safe) {
-      throw new IbsrError("kernel", `Cannot use the kernel program (${kind}): it is not proven safe`, {
-        hint: "`ibsr safety` says which claim does not hold; install ibsr again",
-      });
-    }
-  }
+  const objects = await readObjects(), approve = refuseUnproven();
   const wantedUser = options.user === undefined ? undefined : findUser(options.user);
   using stack = new DisposableStack();
   const runId = Date.now();
   const watches = options.interfaces.map((name): Watch => {
     const slots = options.ports.length + SPARE_PORTS;
-    const program = stack.use(openProgram(objects, { mapSize: options.mapSize, ports: options.ports, slots }));
+    const program = stack.use(openProgram(objects, { mapSize: options.mapSize, ports: options.ports, slots, approve }));
     if (program.kind === "plain") {
       log("info", "this kernel takes no multi-buffer program: jumbo frames need generic mode");
     }
@@ -145,6 +137,20 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
   return await run.finish();
 }
 
+/** Throws for an object that is not proven safe. The proof takes memory: only what is loaded is proven, and once. */
+function refuseUnproven(): (object: CompiledObject) => void {
+  const proven = new Set<ObjectKind>();
+  return ({ kind, bytes }) => {
+    if (proven.has(kind)) return;
+    if (!judge(bytes).safe) {
+      throw new IbsrError("kernel", `Cannot use the kernel program (${kind}): it is not proven safe`, {
+        hint: "`ibsr safety` says which claim does not hold; install ibsr again",
+      });
+    }
+    proven.add(kind);
+  };
+}
+
 function spoolOptions({ spool, limits }: CollectOptions): SpoolOptions {
   return { ...spool, ...limits, at: Date.now() };
 }
@@ -167,7 +173,7 @@ async function suffices(user: User, watches: readonly Watch[]): Promise<boolean>
 /** Makes a directory that is missing, and `user` its owner: above it may be what only root can write. */
 function makeDirectoryFor(user: User, directory: string): void {
   try {
-    Deno.mkdirSync(dirname(directory), { recursive: true });
+    Deno.mkdirSync(parentOf(directory), { recursive: true });
     Deno.mkdirSync(directory, { mode: 0o750 });
     lchownSync(directory, user.uid, user.gid);
   } catch (cause) {

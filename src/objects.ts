@@ -9,8 +9,14 @@ import { IbsrError } from "./errors.ts";
 /** `frags` handles multi-buffer frames (Linux 5.18); `plain` is for everything older. */
 export type ObjectKind = "frags" | "plain";
 
+/** A compiled object. */
+export interface CompiledObject {
+  kind: ObjectKind;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
 /**
- * One compiled object.
+ * One compiled object's bytes.
  *
  * @throws {IbsrError} `kernel`, if it was not compiled.
  */
@@ -29,7 +35,7 @@ async function readObject(kind: ObjectKind): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 /** Both objects, in the order to try them. */
-export async function readObjects(): Promise<{ kind: ObjectKind; bytes: Uint8Array<ArrayBuffer> }[]> {
+export async function readObjects(): Promise<CompiledObject[]> {
   return [
     { kind: "frags", bytes: await readObject("frags") },
     { kind: "plain", bytes: await readObject("plain") },

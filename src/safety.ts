@@ -82,8 +82,13 @@ const CLAIMS: Record<ClaimId, string> = {
  */
 export async function proveSafety(object: Uint8Array): Promise<SafetyReport> {
   const bytes = new Uint8Array(object); // what is judged is what was digested, whoever else can write to it
-  const parsed = parseObject(bytes);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return { sha256: [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join(""), ...judge(bytes) };
+}
+
+/** The report without the digest. @throws {IbsrError} `data`, if it is no BPF object at all. */
+export function judge(object: Uint8Array): Omit<SafetyReport, "sha256"> {
+  const parsed = parseObject(object);
   const found = walk(parsed);
   const refusals: Refusal[] = parsed.objections.map((reason) => ({ claim: "object", reason }));
   for (const { about, slot, reason } of found.refusals) {
@@ -103,7 +108,6 @@ export async function proveSafety(object: Uint8Array): Promise<SafetyReport> {
     return { name: map.name, type, allowed };
   });
   const facts = {
-    sha256: [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join(""),
     section: parsed.section,
     instructions: parsed.slots.length,
     subprograms: parsed.functions.slice(1).map((fn) => fn.name),

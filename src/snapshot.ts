@@ -99,6 +99,7 @@ function inOrder(counters: Counters): Counters {
 
 /** Buckets of sorted rows, in chunks; each begins with a comma where something is before it in the line. */
 function* encodeRows(rows: Rows, separator: boolean): Generator<Uint8Array<ArrayBuffer>> {
+  if (rows.order.length === 0) return;
   fillTables();
   const { order, keySize } = rows, keyWords = keySize / 4, valueWords = COUNTERS.sizeof / 4;
   const perChunk = Math.min(order.length, Math.floor(CHUNK / BUCKET_ROOM));

@@ -15,7 +15,6 @@
  * What a line says, when to call, and what has been uploaded are for others to know. It deletes only regular files of
  * the directory with a segment's name.
  */
-import { dirname } from "node:path";
 import { appendLine, makeParts, type Parts } from "./append.ts";
 import { IbsrError, reason } from "./errors.ts";
 import {
@@ -26,6 +25,7 @@ import {
   describe,
   isSame,
   isTwin,
+  parentOf,
   render,
   scan,
   type Segment,
@@ -425,7 +425,7 @@ class Spool implements Disposable {
   }
 
   #makeDirectory(): void {
-    const parent = dirname(this.#directory);
+    const parent = parentOf(this.#directory);
     Deno.mkdirSync(parent, { recursive: true });
     try {
       Deno.mkdirSync(this.#directory, { mode: DIRECTORY_MODE });

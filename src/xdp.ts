@@ -11,7 +11,7 @@
  * resumed by the next one, so nothing that was taken out of a map is lost.
  */
 import { cString, errno, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
-import type { ObjectKind } from "./objects.ts";
+import type { CompiledObject, ObjectKind } from "./objects.ts";
 import { IbsrError, nearest } from "./errors.ts";
 import {
   BPF_LINK_CREATE_OPTS,
@@ -222,6 +222,8 @@ export interface ProgramOptions {
   ports: readonly number[];
   /** Slots to reserve, so that later ports fit; at least `ports.length`. */
   slots?: number;
+  /** Called with each object before it is given to the kernel. What it throws ends the opening. */
+  approve?: (object: CompiledObject) => void;
 }
 
 /** What the kernel said of a loaded program. */
@@ -355,7 +357,7 @@ function pointerIsError(pointer: Deno.PointerValue): boolean {
  * @throws {IbsrError} `kernel`: no libbpf, refused by the verifier, out of memory; `permission`.
  */
 export function openProgram(
-  objects: readonly { kind: ObjectKind; bytes: Bytes }[],
+  objects: readonly CompiledObject[],
   options: ProgramOptions,
 ): Program & { readonly kind: ObjectKind } {
   const lib = openLibraries();
@@ -381,6 +383,7 @@ export function openProgram(
 
   let kind: ObjectKind | undefined, pointer: Deno.PointerObject | undefined;
   for (const [i, object] of objects.entries()) {
+    options.approve?.(object);
     try {
       pointer = loadObject(lib, object.bytes, (opened) => {
         for (const generation of [0, 1]) {

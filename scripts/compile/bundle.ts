@@ -108,7 +108,8 @@ function handOverBytes(text: string): string {
   if (/__toBinary\("/.test(text) === (bundle === text)) {
     throw new Error("Cannot bundle: bytes are imported differently");
   }
-  return bundle;
+  // The bundler's own loop over each byte is hot enough to wake V8's optimising compilers: 4 MB.
+  return bundle.replaceAll('__toBinary("', 'Uint8Array.fromBase64("');
 }
 
 /**

@@ -7,7 +7,7 @@
 import { wrapBundle } from "./bundle.ts";
 import { Elf, type Machine } from "./elf.ts";
 import { embed, machineOf } from "./embed.ts";
-import { ADDED, HIDDEN, KEPT, PERMISSIONS, RUN } from "./permissions.ts";
+import { ADDED, HIDDEN, KEPT, PERMISSIONS, RUN, V8_FLAGS } from "./permissions.ts";
 import { runCommand, runDeno } from "./run.ts";
 
 /** How an executable is made: `compile` by `deno compile`, `embed` into Deno's own binary. */
@@ -28,7 +28,7 @@ export async function compileBundle(bundle: string, out: string, machine: Machin
     ...["compile", "--quiet", "--no-check", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--no-prompt"],
     // A compiled program would otherwise keep a cache at a path in /tmp that anyone can guess.
     "--no-code-cache",
-    ...[`--target=${machine.name}-unknown-linux-gnu`, ...PERMISSIONS, "-o", "ibsr", bundle.slice(at + 1)],
+    ...[`--target=${machine.name}-unknown-linux-gnu`, V8_FLAGS, ...PERMISSIONS, "-o", "ibsr", bundle.slice(at + 1)],
   ], { cwd: folder });
   await runCommand("mv", ["-f", `${folder}/ibsr`, out]);
 }
@@ -54,7 +54,7 @@ export async function embedBundle(bundle: string, out: string, runtime: Runtime,
   const file = await embed({
     runtime: bytes,
     bundle: new TextEncoder().encode(wrapBundle(await Deno.readTextFile(bundle))),
-    arguments: [...RUN, ...PERMISSIONS],
+    arguments: [...RUN, V8_FLAGS, ...PERMISSIONS],
     kept: KEPT,
     hidden: HIDDEN,
     added: ADDED,

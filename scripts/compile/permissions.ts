@@ -56,6 +56,12 @@ export const ADDED: Record<string, string> = {
   DENO_DISABLE_NODE_SHIM: "1",
 };
 
+/**
+ * V8's settings. Hot functions are compiled on the main thread: the threads that would do it keep 5 MB for ever, a
+ * tenth of an idle collector, and save it some milliseconds in its first snapshots.
+ */
+export const V8_FLAGS = "--v8-flags=--no-concurrent-recompilation";
+
 /** What a program made by `deno compile` does by its nature and `deno run` is told to: use nothing around it. */
 export const RUN: readonly string[] = [
   ...["deno", "run", "--quiet", "--ext=js", "--no-prompt", "--no-code-cache"],

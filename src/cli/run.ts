@@ -1,9 +1,9 @@
 /**
  * From the arguments to a command, and from its end to an exit code. Everything a user sees of an error is here.
  */
-import { fstatSync } from "node:fs";
 import { EXIT, exitCode, IbsrError, nearest } from "../errors.ts";
 import { configureLog, log, type LogOptions } from "../log.ts";
+import { readKernelLink } from "../process.ts";
 import type { Command, Context } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { layersBelow, variableOf } from "./config.ts";
@@ -85,11 +85,10 @@ function readEnvironment(): Record<string, string> {
   }
 }
 
-/** Whether standard error is the journal: systemd names the stream's device and inode. */
+/** Whether standard error is the journal: systemd names the device and inode of that socket, and sockets have one. */
 function isJournal(environment: Record<string, string>): boolean {
   if (!environment.JOURNAL_STREAM) return false;
-  const { dev, ino } = fstatSync(2);
-  return environment.JOURNAL_STREAM === `${dev}:${ino}`;
+  return readKernelLink("/proc/self/fd/2") === `socket:[${environment.JOURNAL_STREAM.split(":")[1]}]`;
 }
 
 const PERMISSIONS: readonly Deno.PermissionName[] = ["read", "write", "net", "env", "sys", "run", "ffi"];

@@ -2,8 +2,8 @@
  * `ibsr systemd print|install|uninstall`: the units with the operator's own flags. Files are written and removed;
  * nothing is enabled, started or stopped, and the next command is printed instead.
  */
-import { basename, dirname } from "node:path";
 import { IbsrError, reason } from "../errors.ts";
+import { parentOf } from "../segment.ts";
 import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
 import { choosePorts, COLLECT_OPTIONS, type CollectValues } from "./collect.ts";
 import { COMMON, type Context, defineCommand } from "./command.ts";
@@ -136,7 +136,7 @@ function makeUnits(
     collect: flags,
     exports: commands.some((c) => c.name === "export s3") ? ["export", "s3"] : undefined,
     directory: collect["out-dir"],
-    writable: metrics === undefined ? [] : [dirname(metrics)],
+    writable: metrics === undefined ? [] : [parentOf(metrics)],
     user: values.user,
   });
   return { units, collect };
@@ -144,7 +144,7 @@ function makeUnits(
 
 function findProgram(named: string | undefined): string {
   const program = named ?? Deno.execPath();
-  if (named === undefined && basename(program) === "deno") {
+  if (named === undefined && /(^|\/)deno$/.test(program)) {
     throw new IbsrError("usage", "Cannot name the program in the unit: ibsr runs from source", {
       hint: "--program /usr/bin/ibsr names the executable",
     });
@@ -159,7 +159,7 @@ function directoryBelow(root: string): string {
 
 function write(path: string, text: string): void {
   try {
-    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.mkdirSync(parentOf(path), { recursive: true });
     Deno.writeTextFileSync(`${path}.tmp`, text);
     Deno.chmodSync(`${path}.tmp`, 0o644);
     Deno.renameSync(`${path}.tmp`, path);
