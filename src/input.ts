@@ -41,7 +41,8 @@ function* walk(directory: string): Generator<string> {
   }
 }
 
-function openInput(path: string): Input {
+/** One file of snapshots, plain or compressed as its name says. */
+export function openInput(path: string): Input {
   return {
     path,
     async *read() {

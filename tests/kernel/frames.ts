@@ -84,6 +84,18 @@ export function* spoofedSyns(count: number, port: number): Generator<Bytes> {
   }
 }
 
+/** One frame each from as many sources, in 198.0.0.0/8: of every four, two bare SYNs, an ACK and one with data. */
+export function* churningFrames(count: number, port: number): Generator<Bytes> {
+  const network = [...ETHERNET, 8, 0, 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 198, 0, 0, 0, 10, 77, 0, 2];
+  const [syn, ack, data] = [2, 0x10, 0x18].map((flags) => new Uint8Array([...network, ...tcpHeader(port, flags, 0)]));
+  const kinds = [syn!, ack!, syn!, new Uint8Array([...data!.with(17, 100), ...Array(60).fill(65)])];
+  for (let i = 0; i < count; i++) {
+    const frame = kinds[i % kinds.length]!;
+    frame.set([i >> 16, i >> 8, i], 27);
+    yield frame;
+  }
+}
+
 /** One bare SYN each to ports from 1 on, of one source. */
 export function* scanSyns(source: string, ports: number): Generator<Bytes> {
   for (let port = 1; port <= ports; port++) {
