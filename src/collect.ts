@@ -75,6 +75,8 @@ interface Watch {
   since: number;
   /** When the attachment was last seen alive. */
   aliveAt: number;
+  /** Whether the maps may hold counts of before `attachment`, because reading them failed. */
+  unread: boolean;
   /** A delta that the spool has not taken yet. */
   pending: { delta: Delta; endMs: number; lengthMs: number } | undefined;
   /** Counted and written so far, and until when. */
@@ -88,6 +90,8 @@ const ALIVE_MS = 1000;
 const SPARE_PORTS = 256;
 /** A difference between the clocks from which on the wall clock was set. */
 const CLOCK_STEP_MS = 1000;
+/** A tick so late says that the process did not run. */
+const LATE_MS = 1000;
 
 /**
  * Runs until `signal` aborts or the duration is over; then writes last snapshots, detaches, and seals.
@@ -114,7 +118,7 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
     };
     return {
       ...{ name, program, stream, attachment: undefined, seq: 0, since: 0, aliveAt: 0, pending: undefined },
-      ...{ coveredMs: 0, writtenUntilMs: undefined },
+      ...{ unread: false, coveredMs: 0, writtenUntilMs: undefined },
     };
   });
   stack.defer(() => watches.forEach((watch) => watch.attachment?.[Symbol.dispose]()));
@@ -182,10 +186,11 @@ function makeDirectoryFor(user: User, directory: string): void {
   }
 }
 
-/** Attaches, and starts an interval. */
+/** Attaches, and starts an interval; one in which counts of before belong is gone on with. */
 function attach(watch: Watch, mode: XdpMode | "auto"): void {
   watch.attachment = watch.program.attach(watch.name, mode);
-  watch.since = watch.aliveAt = performance.now();
+  watch.aliveAt = performance.now();
+  if (!watch.unread) watch.since = watch.aliveAt;
   watch.stream.mode = watch.attachment.mode;
   const { refusal } = watch.attachment;
   log("info", `attached to ${watch.name} in ${watch.attachment.mode} mode${refusal ? ` (native: ${refusal})` : ""}`);
@@ -196,6 +201,7 @@ class Run {
   #summary: CollectSummary = { snapshots: 0, packets: 0, unattributed: 0, segments: [] };
   #startedAt = performance.now();
   #clockOffset = Date.now() - performance.now();
+  #clockSteps = 0;
   #cycle = 0;
   #entries = 0;
   #evicted = 0;
@@ -239,6 +245,11 @@ class Run {
         nextStatus = nextAfter(performance.now(), this.options.statusMs);
       }
       if (now >= nextTick) {
+        const lateMs = now - nextTick;
+        if (lateMs > LATE_MS) {
+          const late = `${(lateMs / 1000).toFixed(1)} s late`;
+          log("warning", `snapshots are ${late}: the process was stopped or had no CPU; what was counted is in them`);
+        }
         await this.#tick();
         this.#notify(this.#describeState());
         nextTick = nextAfter(performance.now(), this.options.intervalMs);
@@ -257,7 +268,7 @@ class Run {
       const alive = watch.attachment?.isAlive() ?? false;
       const end = alive ? performance.now() : watch.aliveAt;
       watch.attachment?.[Symbol.dispose]();
-      if (watch.attachment) await this.#snapshot(watch, end);
+      if (watch.attachment || watch.unread) await this.#snapshot(watch, end);
       else if (watch.pending) await this.#write(watch);
       watch.attachment = undefined;
       if (watch.pending) log("error", `a last snapshot of ${watch.name} could not be written and is lost`);
@@ -273,6 +284,7 @@ class Run {
     this.#watchClock();
     for (const watch of this.watches) {
       if (watch.attachment) await this.#snapshot(watch);
+      else if (watch.unread) await this.#snapshot(watch, watch.aliveAt);
       else if (watch.pending) await this.#write(watch);
     }
     const now = Date.now();
@@ -285,22 +297,27 @@ class Run {
     }
   }
 
-  /** Reads and writes one snapshot; what was read before and is not written yet goes first. */
-  async #snapshot(watch: Watch, until?: number): Promise<void> {
-    if (watch.pending && !await this.#write(watch)) return;
+  /**
+   * Reads and writes one snapshot; what was read before and is not written yet goes first. Returns whether the maps
+   * were read.
+   */
+  async #snapshot(watch: Watch, until?: number): Promise<boolean> {
+    if (watch.pending && !await this.#write(watch)) return false;
     let delta: Delta;
     try {
       delta = toDelta(await watch.program.read());
       this.#recover(`read ${watch.name}`, `the maps of ${watch.name} can be read again`);
     } catch (error) {
       this.#fail(`read ${watch.name}`, error);
-      return;
+      return false;
     }
     const { monotonicMs, wallMs } = delta.takenAt;
     const end = Math.max(watch.since, Math.min(until ?? Infinity, monotonicMs));
     watch.pending = { delta, endMs: Math.round(wallMs - (monotonicMs - end)), lengthMs: end - watch.since };
     watch.since = monotonicMs;
+    watch.unread = false;
     await this.#write(watch);
+    return true;
   }
 
   /** Appends what is pending. */
@@ -341,7 +358,7 @@ class Run {
     }
     if (watch.attachment) {
       log("warning", `${watch.name} is gone or its program was detached: waiting for it`);
-      await this.#snapshot(watch, watch.aliveAt);
+      watch.unread = !await this.#snapshot(watch, watch.aliveAt);
       watch.attachment[Symbol.dispose]();
       watch.attachment = undefined;
     }
@@ -357,7 +374,9 @@ class Run {
   #watchClock(): void {
     const offset = Date.now() - performance.now(), step = offset - this.#clockOffset;
     if (Math.abs(step) > CLOCK_STEP_MS) {
-      log("warning", `the clock was set ${step > 0 ? "forward" : "back"} by ${Math.abs(step / 1000).toFixed(1)} s`);
+      this.#clockSteps++;
+      const by = `by ${Math.abs(step / 1000).toFixed(1)} s`;
+      log("warning", step > 0 ? `the clock was set forward ${by}, or the host slept` : `the clock was set back ${by}`);
     }
     this.#clockOffset = offset;
   }
@@ -425,6 +444,7 @@ class Run {
       packets: this.#summary.packets,
       unattributed: this.#summary.unattributed,
       evicted: this.#evicted,
+      clock_steps: this.#clockSteps,
       interfaces: this.watches.map((w) => ({
         iface: w.name,
         xdp_mode: w.attachment?.mode ?? null,

@@ -29,6 +29,8 @@ export interface Heartbeat {
   packets: number;
   unattributed: number;
   evicted: number;
+  /** How often the wall clock was set since the start, or the host slept. Earlier versions don't say. */
+  clock_steps?: number;
   interfaces: InterfaceState[];
   /** What doesn't work now, a sentence each. */
   failing: string[];

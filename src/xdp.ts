@@ -652,9 +652,11 @@ export function openProgram(
       mode: got,
       refusal,
       isAlive() {
-        const info = readInfo(lib, fd, 64);
-        const on = new DataView(info.buffer).getUint32(BPF_LINK_INFO.xdp_ifindex, true);
-        return open && on === index && interfaceIndex(name) === index;
+        if (!open || interfaceIndex(name) !== index) return false;
+        const info = new Uint8Array(64);
+        // A link that can't be asked stays: to close it for that would detach what may well be at work.
+        if (libbpf.bpf_obj_get_info_by_fd(fd, info, new Uint32Array([info.length])) !== 0) return true;
+        return new DataView(info.buffer).getUint32(BPF_LINK_INFO.xdp_ifindex, true) === index;
       },
       [Symbol.dispose]() {
         if (open) libc().close(fd);

@@ -22,6 +22,7 @@ export function heartbeat(own: Partial<Heartbeat> = {}): Heartbeat {
     packets: 600,
     unattributed: 0,
     evicted: 0,
+    clock_steps: 0,
     interfaces: [onInterface({ last_snapshot: timestamp })],
     failing: [],
     ...own,

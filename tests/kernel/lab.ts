@@ -174,6 +174,24 @@ export class Lab implements AsyncDisposable {
     ]);
   }
 
+  /**
+   * Runs `meanwhile` beside a connection to a port of `serve()` that sends and receives all the time, and fails if that
+   * breaks or pauses as long as a lost packet makes it.
+   */
+  async keepTalking(port: number, meanwhile: () => Promise<void>): Promise<void> {
+    const script = `${ROOT}tests/kernel/traffic.ts`;
+    const stream = this.start(this.client, Deno.execPath(), [
+      ...["run", "--quiet", "--allow-net", script, "stream", `${SERVER.v4}/${port}`, "600000"],
+    ]);
+    await stream.waitFor("streaming");
+    await meanwhile();
+    const { code, stdout, stderr } = await stream.end("SIGINT");
+    assert.equal(code, 0, stderr);
+    const { rounds, longestPauseMs } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+    assert.ok(rounds > 50, `${rounds} rounds`);
+    assert.ok(longestPauseMs < 200, `longest pause ${longestPauseMs} ms: a lost packet would be sent again after 200`);
+  }
+
   /** Disposes of every lab there is: for a program that is told to stop. */
   static async disposeAll(): Promise<void> {
     for (const lab of Lab.#open) await lab[Symbol.asyncDispose]();

@@ -5,7 +5,8 @@
  *   connect SOURCES TARGETS N     N connections from each source address to each ADDRESS/PORT, one after another
  *   try SOURCES TARGETS MS        one connection from each source to each target at once; prints those that open in MS
  *   send TARGET BYTES             one connection that sends BYTES bytes at once
- *   stream TARGET MS              one connection that sends and receives for MS; prints its longest pause in ms
+ *   stream TARGET MS              one connection that sends and receives for MS, or until SIGINT; prints its longest
+ *                                 pause in ms
  */
 import { connect, type Socket } from "node:net";
 
@@ -91,7 +92,8 @@ async function send(target: string, bytes: number): Promise<void> {
 async function stream(target: string, ms: number): Promise<void> {
   const socket = await open(target);
   socket.setNoDelay(true);
-  const end = performance.now() + ms;
+  let end = performance.now() + ms;
+  Deno.addSignalListener("SIGINT", () => end = 0);
   let last = performance.now(), longest = 0, rounds = 0;
   socket.on("data", () => {
     const now = performance.now();
