@@ -209,6 +209,8 @@ class Run {
   #reloadWanted = false;
   /** Messages of failures that go on: said once, not every second. */
   #failing = new Map<string, string>();
+  /** What sealing and pruning warned of the last time. */
+  #warnings: Record<"seal" | "prune", readonly string[]> = { seal: [], prune: [] };
 
   constructor(
     public options: CollectOptions,
@@ -273,7 +275,7 @@ class Run {
       watch.attachment = undefined;
       if (watch.pending) log("error", `a last snapshot of ${watch.name} could not be written and is lost`);
     }
-    this.#report(await this.spool.seal());
+    this.#report("seal", await this.spool.seal());
     this.#writeStatus("stopped");
     return this.#summary;
   }
@@ -288,9 +290,9 @@ class Run {
       else if (watch.pending) await this.#write(watch);
     }
     const now = Date.now();
-    this.spool.seal(now).then((sealed) => this.#report(sealed), (error) => this.#fail("seal", error));
+    this.spool.seal(now).then((sealed) => this.#report("seal", sealed), (error) => this.#fail("seal", error));
     try {
-      this.#report(this.spool.prune(now));
+      this.#report("prune", this.spool.prune(now));
       this.#recover("prune", "the spool can be pruned again");
     } catch (error) {
       this.#fail("prune", error);
@@ -421,7 +423,8 @@ class Run {
   #describeState(): string {
     const places = this.watches.map((w) => w.attachment ? `${w.name} (${w.attachment.mode})` : `${w.name} (absent)`);
     const { snapshots, packets, unattributed } = this.#summary;
-    const failing = this.#failing.size > 0 ? `; failing: ${[...this.#failing.values()].join("; ")}` : "";
+    const failures = this.#listFailures();
+    const failing = failures.length > 0 ? `; failing: ${failures.join("; ")}` : "";
     return `STATUS=${places.join(", ")}: ${snapshots} snapshots, ${packets} packets, ${unattributed} without a source` +
       failing.replaceAll("\n", " ");
   }
@@ -453,7 +456,7 @@ class Run {
         covered_sec: Math.round(w.coveredMs) / 1000,
         last_snapshot: w.writtenUntilMs === undefined ? null : w.writtenUntilMs / 1000,
       })),
-      failing: [...this.#failing.values()],
+      failing: this.#listFailures(),
     };
     try {
       this.spool.appendStatus(encodeHeartbeat(heartbeat));
@@ -470,13 +473,23 @@ class Run {
     }
   }
 
-  #report(done: { sealed?: { name: string }[]; deleted?: { name: string }[]; warnings: string[] }): void {
+  #report(
+    what: "seal" | "prune",
+    done: { sealed?: { name: string }[]; deleted?: { name: string }[]; warnings: string[] },
+  ): void {
     for (const { name } of done.sealed ?? []) {
       this.#summary.segments.push(name);
       log("debug", `sealed ${name}`);
     }
     for (const { name } of done.deleted ?? []) log("info", `deleted ${name}`);
-    for (const warning of done.warnings) log("warning", warning);
+    for (const warning of done.warnings) {
+      if (!this.#warnings[what].includes(warning)) log("warning", warning);
+    }
+    this.#warnings[what] = done.warnings;
+  }
+
+  #listFailures(): string[] {
+    return [...this.#failing.values(), ...this.#warnings.seal, ...this.#warnings.prune];
   }
 
   #fail(what: string, error: unknown, consequence = ""): void {

@@ -287,14 +287,15 @@ class Spool implements Disposable {
     this.#file = this.#open = undefined;
   }
 
-  /** Takes back a line that failed. If even that fails, the file stays closed and `#mend()` does it later. */
+  /** Takes back a line that failed. The next goes by the name again: the disk may be another one then. */
   #cutBack(file: Deno.FsFile, segment: Segment): void {
     try {
       file.truncateSync(segment.bytes);
     } catch {
-      this.#file = undefined;
-      file.close();
+      // `#mend()` does it later.
     }
+    this.#file = undefined;
+    file.close();
   }
 
   /** The newest open segment that covers `at`, its unfinished last line cut. */

@@ -2,6 +2,7 @@
  * Outages of a running collector: what was counted meanwhile appears afterwards, and nothing is said that isn't so.
  */
 import assert from "node:assert/strict";
+import { decodeHeartbeat, type Heartbeat } from "../../src/heartbeat.ts";
 import { testWith } from "../needs.ts";
 import { readSpool, sumTotals } from "./counts.ts";
 import { CLIENT, Lab, pause, run, SERVER } from "./lab.ts";
@@ -84,11 +85,7 @@ testWith(
     await using lab = await Lab.create();
     const folder = await Deno.makeTempDir();
     const ibsr = await lab.collect(folder, ["-p", "80", "--snapshot-interval-sec", "0.5"]);
-    // The link is the one that the collector holds: no other program is touched.
-    const held = [...Deno.readDirSync(`/proc/${ibsr.process.pid}/fdinfo`)]
-      .map(({ name }) => Deno.readTextFileSync(`/proc/${ibsr.process.pid}/fdinfo/${name}`));
-    const id = held.map((text) => /^link_id:\s*(\d+)/m.exec(text)?.[1]).find((found) => found !== undefined)!;
-    await run("bpftool", ["link", "detach", "id", id]);
+    await run("bpftool", ["link", "detach", "id", findLink(ibsr.process.pid)]);
     await ibsr.waitFor("server is gone or its program was detached");
     await pause(1200);
     assert.equal(ibsr.log().match(/attached to server/g)?.length, 2);
@@ -98,3 +95,139 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+/** An XDP program that only passes, under the name of another. */
+const OTHER = `#include <linux/bpf.h>
+  __attribute__((section("xdp"), used)) int other(struct xdp_md *ctx) { return XDP_PASS; }`;
+
+testWith(
+  "kernel",
+  "collect keeps its hook against other programs, names the one that takes it meanwhile, and comes back after it",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir(), pin = `/sys/fs/bpf/ibsr_other_${Deno.pid}`;
+    const network = `--net=/run/netns/${lab.server}`; // `ip netns exec` would hide what is pinned
+    await Deno.writeTextFile(`${folder}/other.c`, OTHER);
+    const include = `-I/usr/include/${Deno.build.arch}-linux-gnu`, object = `${folder}/other.o`;
+    await run("clang", ["-O2", "-target", "bpfel", include, "-c", `${folder}/other.c`, "-o", object]);
+    await run("bpftool", ["prog", "load", object, pin]);
+    try {
+      await lab.serve([80]);
+      const args = ["-p", "80", "--snapshot-interval-sec", "0.3", "--status-interval-sec", "0.3"];
+      const ibsr = await lab.collect(`${folder}/spool`, args);
+      const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+      await lab.keepTalking(80, async () => {
+        await connect();
+        for (const mode of ["xdpdrv", "xdpgeneric"]) {
+          const taken = await run("nsenter", [
+            network,
+            "bpftool",
+            "net",
+            "attach",
+            mode,
+            "pinned",
+            pin,
+            "dev",
+            "server",
+          ], {
+            anyCode: true,
+          });
+          assert.match(taken.stderr, /Device or resource busy|File exists/, `attached as ${mode}`);
+        }
+        await connect();
+
+        const detach = `bpftool link detach id ${findLink(ibsr.process.pid)}`;
+        await run("nsenter", [network, "sh", "-c", `${detach} && bpftool net attach xdpdrv pinned ${pin} dev server`]);
+        await ibsr.waitFor(`Cannot attach to "server" in native mode: "other" (program `);
+        await pause(2500);
+        assert.match(
+          (await lastHeartbeat(`${folder}/spool`)).failing.join(),
+          /"other" \(program \d+\) is attached there/,
+        );
+        assert.equal((await lastHeartbeat(`${folder}/spool`)).interfaces[0]!.xdp_mode, null);
+        await run("nsenter", [network, "bpftool", "net", "detach", "xdpdrv", "dev", "server"]);
+        await waitUntil(() => ibsr.log().split("attached to server").length === 3);
+        await connect();
+      });
+      await pause(700);
+      assert.deepEqual((await lastHeartbeat(`${folder}/spool`)).failing, []);
+      assert.equal((await ibsr.end("SIGTERM")).code, 0);
+      assert.equal(ibsr.log().match(/Cannot attach to "server"/g)?.length, 1, "said once, not each second");
+      const snapshots = await readSpool(`${folder}/spool`);
+      assert.equal(sumTotals(snapshots).get("80")!.syn, 31, "what was counted before it lost its hook is there");
+      assert.deepEqual(snapshots.map((s) => s.seq), snapshots.map((_, i) => i));
+      const gaps = snapshots.slice(1).map((s, i) => s.ts_unix_sec - s.interval_sec! - snapshots[i]!.ts_unix_sec);
+      assert.ok(Math.max(...gaps) > 2.4, `the time without the hook is no interval: ${gaps}`);
+    } finally {
+      await Deno.remove(pin);
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+testWith(
+  "kernel",
+  "collect on a disk that turns read-only keeps counting, and goes on there once it is mounted again",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir(), disk = `${folder}/disk`;
+    await Deno.mkdir(disk);
+    const mount = (image: string) => run("mount", ["-o", "loop", `${folder}/${image}`, disk]);
+    await run("truncate", ["-s", "16M", `${folder}/image`]);
+    await run("mkfs.ext4", ["-q", `${folder}/image`]);
+    await mount("image");
+    try {
+      await lab.serve([80]);
+      const ibsr = await lab.collect(`${disk}/spool`, ["-p", "80", "--snapshot-interval-sec", "0.3"]);
+      const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+      await lab.keepTalking(80, async () => {
+        await connect();
+        await pause(700);
+        await run("mount", ["-o", "remount,abort", disk]); // as ext4 does when the disk fails
+        await connect();
+        await ibsr.waitFor("Read-only file system; it is kept, and counting goes on");
+        await connect();
+        // What was taken away comes back as a copy: the kernel keeps the failed one while it is in use.
+        const there = [`--mount=/proc/${ibsr.process.pid}/ns/mnt`]; // `ip netns exec` has given it one of its own
+        await run("nsenter", [...there, "umount", "--lazy", disk]);
+        await run("cp", [`${folder}/image`, `${folder}/repaired`]);
+        await run("nsenter", [...there, "mount", "-o", "loop", `${folder}/repaired`, disk]);
+        await ibsr.waitFor("the spool can be written again");
+        await connect();
+      });
+      assert.equal((await ibsr.end("SIGTERM")).code, 0);
+      assert.equal(
+        ibsr.log().match(/Read-only file system; it is kept, and counting goes on/g)?.length,
+        1,
+        "said once, not each time",
+      );
+      await run("umount", ["--lazy", disk]);
+      await mount("repaired");
+      const snapshots = await readSpool(`${disk}/spool`);
+      assert.equal(sumTotals(snapshots).get("80")!.syn, 41);
+      assert.deepEqual(snapshots.map((s) => s.seq), snapshots.map((_, i) => i), "no line is missing");
+      const gaps = snapshots.slice(1).map((s, i) => s.ts_unix_sec - s.interval_sec! - snapshots[i]!.ts_unix_sec);
+      assert.ok(gaps.every((gap) => Math.abs(gap) < 0.02), `all time is covered: ${gaps}`);
+    } finally {
+      await run("umount", ["--lazy", disk]);
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+/** The number of the link that a process holds: no other program is touched by what is done to that. */
+function findLink(pid: number): string {
+  const held = [...Deno.readDirSync(`/proc/${pid}/fdinfo`)]
+    .map(({ name }) => Deno.readTextFileSync(`/proc/${pid}/fdinfo/${name}`));
+  return held.map((text) => /^link_id:\s*(\d+)/m.exec(text)?.[1]).find((found) => found !== undefined)!;
+}
+
+async function lastHeartbeat(spool: string): Promise<Heartbeat> {
+  return decodeHeartbeat((await Deno.readTextFile(`${spool}/status.jsonl`)).trim().split("\n").at(-1)!)!;
+}
+
+async function waitUntil(condition: () => boolean): Promise<void> {
+  for (const end = performance.now() + 15_000; !condition(); await pause(20)) {
+    assert.ok(performance.now() < end, "waited 15 s in vain");
+  }
+}
