@@ -19,6 +19,7 @@ export type Need =
   | "prometheus"
   | "systemd"
   | "machine"
+  | "tracing"
   | "validators";
 
 /** A Deno for aarch64, as scripts/setup installs it. */
@@ -102,6 +103,12 @@ const MISSING: Record<Need, () => string | undefined> = {
     })
       .outputSync();
     return success ? undefined : "python3-prometheus-client";
+  },
+  tracing: () => {
+    const missing = listMissing(["strace"]);
+    if (missing) return missing;
+    const { success } = new Deno.Command("strace", { args: ["true"], stdout: "null", stderr: "null" }).outputSync();
+    return success ? undefined : "ptrace()";
   },
   systemd: () => onPath("systemd-analyze") ? undefined : "systemd",
   validators: () => {
