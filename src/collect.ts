@@ -11,6 +11,7 @@ import { compactPorts } from "./address.ts";
 import { type Delta, toDelta } from "./counters.ts";
 import { IbsrError, reason } from "./errors.ts";
 import { encodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
+import { returnLargeBuffers } from "./libc.ts";
 import { log } from "./log.ts";
 import { formatMetrics } from "./metrics.ts";
 import { type CompiledObject, type ObjectKind, readObjects } from "./objects.ts";
@@ -99,6 +100,7 @@ const LATE_MS = 1000;
  * @throws {IbsrError} if it can't start: `kernel`, `permission`, `storage`. Once running it keeps running.
  */
 export async function collect(options: CollectOptions, signal: AbortSignal): Promise<CollectSummary> {
+  returnLargeBuffers();
   const objects = await readObjects(), approve = refuseUnproven();
   const wantedUser = options.user === undefined ? undefined : findUser(options.user);
   using stack = new DisposableStack();

@@ -14,6 +14,7 @@ const LIBC = {
   if_nametoindex: { parameters: ["buffer"], result: "u32" }, // unsigned (const char *)
   if_nameindex: { parameters: [], result: "pointer" }, // struct if_nameindex *(void)
   if_freenameindex: { parameters: ["pointer"], result: "void" }, // void (struct if_nameindex *)
+  mallopt: { parameters: ["i32", "i32"], result: "i32", optional: true }, // int (int, int)
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, const struct rlimit *)
 } as const satisfies Deno.ForeignLibraryInterface;
 
@@ -49,6 +50,15 @@ export function pinned(length: number): Bytes {
 /** The error number of the C call before. */
 export function errno(): number {
   return new Deno.UnsafePointerView(libc().__errno_location()!).getInt32();
+}
+
+/**
+ * Makes the C library give large buffers back to the kernel as soon as they are free. By itself it raises the size from
+ * which on it does so to that of the largest that was ever freed, and keeps 10 MB of holes from then on (mallopt(3)).
+ */
+export function returnLargeBuffers(): void {
+  const M_MMAP_THRESHOLD = -3;
+  libc().mallopt?.(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
 /** A file of /proc or /sys as text, at most 4 MiB of it; undefined if it can't be read. */
