@@ -91,7 +91,7 @@ const ALIVE_MS = 1000;
 const SPARE_PORTS = 256;
 /** A difference between the clocks from which on the wall clock was set. */
 const CLOCK_STEP_MS = 1000;
-/** A tick so late says that the process did not run. */
+/** An interval so much longer than asked for is worth a line in the log. */
 const LATE_MS = 1000;
 
 /**
@@ -249,11 +249,6 @@ class Run {
         nextStatus = nextAfter(performance.now(), this.options.statusMs);
       }
       if (now >= nextTick) {
-        const lateMs = now - nextTick;
-        if (lateMs > LATE_MS) {
-          const late = `${(lateMs / 1000).toFixed(1)} s late`;
-          log("warning", `snapshots are ${late}: the process was stopped or had no CPU; what was counted is in them`);
-        }
         await this.#tick();
         this.#notify(this.#describeState());
         nextTick = nextAfter(performance.now(), this.options.intervalMs);
@@ -316,8 +311,15 @@ class Run {
       return false;
     }
     const { monotonicMs, wallMs } = delta.takenAt;
-    const end = Math.max(watch.since, Math.min(until ?? Infinity, monotonicMs));
-    watch.pending = { delta, endMs: Math.round(wallMs - (monotonicMs - end)), lengthMs: end - watch.since };
+    const end = Math.max(watch.since, Math.min(until ?? Infinity, monotonicMs)), lengthMs = end - watch.since;
+    if (lengthMs > this.options.intervalMs + LATE_MS) {
+      log(
+        "warning",
+        `an interval of ${watch.name} is ${(lengthMs / 1000).toFixed(1)} s long: there was a failure, or the process ` +
+          "was stopped or had no CPU; nothing counted is missing",
+      );
+    }
+    watch.pending = { delta, endMs: Math.round(wallMs - (monotonicMs - end)), lengthMs };
     watch.since = monotonicMs;
     watch.unread = false;
     await this.#write(watch);
