@@ -4,6 +4,7 @@
  * A loss that blocks more than was simulated is "wider": its numbers no longer hold, and the policy should be
  * simulated again with that match. One that blocks less is "narrower".
  */
+import { IbsrError } from "../errors.ts";
 import { formatPrefix, isAddress, type Prefix, splitPrefix } from "../prefix.ts";
 import { aggregate, type Plan, type Region } from "./normalise.ts";
 import type { CandidateRule } from "./ruleset.ts";
@@ -46,10 +47,17 @@ export interface Entry {
 /** CIDRs of so many addresses or fewer are written as addresses where a format has no CIDRs. */
 const MAX_EXPANDED = 16;
 
+/** The most ranges of ports of all entries together. */
+const MAX_RANGES = 2_000_000;
+
 /** The longest time that any format is asked for, in seconds; above it means "for good". */
 const MAX_DURATION_SEC = 3_155_760_000;
 
-/** The entries that a format with these abilities can say, sorted, and what was lost. */
+/**
+ * The entries that a format with these abilities can say, sorted, and what was lost.
+ *
+ * @throws {IbsrError} `data`: more ranges of ports than two millions.
+ */
 export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Loss[] } {
   const losses: Loss[] = [];
   const lose = (kind: Loss["kind"], n: number, text: string) => {
@@ -90,7 +98,16 @@ export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Los
         (tooWide.length > 5 ? ", …" : ""),
     );
   }
-  return { entries: regions.flatMap(entriesOf), losses };
+  const entries = regions.flatMap(entriesOf);
+  // Formats that list ports one by one would make texts larger than any program takes.
+  const ranges = entries.reduce((sum, { ports }) => sum + (ports?.length ?? 1), 0);
+  if (ranges > MAX_RANGES) {
+    throw new IbsrError(
+      "data",
+      `Cannot write the rules: they have ${ranges} ranges of ports, the most is ${MAX_RANGES}`,
+    );
+  }
+  return { entries, losses };
 }
 
 /** How many addresses a prefix has. */

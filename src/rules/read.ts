@@ -15,8 +15,8 @@ export const MAX_BYTES = 128 * 2 ** 20, MAX_RULES = 250_000;
 /** Objects in objects, and all of them: a rule has six. */
 const MAX_DEPTH = 16, MAX_OPENED = 8 * MAX_RULES;
 
-/** Longest text: 64 ports of ranges, a reason of some sentences. */
-const MAX_TEXT = 2000, MAX_PORTS = 1024;
+/** Characters of a text, and ports and ranges of a rule. */
+const MAX_TEXT = 16_384, MAX_PORTS = 65_536;
 
 /** Seconds since 1970 that dates can show: until the year 9999. */
 const MAX_TIME = 253_402_300_799;
@@ -177,10 +177,10 @@ const readRange: Reader<Range> = (value, place) => {
 };
 
 const readDuration: Reader<number | null> = (value, place) =>
-  value === null ? null : readNumber(0.001, 3_155_760_000, false, "null or seconds, at most 100 years")(value, place);
+  value === null ? null : readNumber(0, 3_155_760_000, false, "null or seconds, at most 100 years")(value, place);
 
 const readRule = readObject<CandidateRule>({
-  id: readMatch(/^[A-Za-z0-9_-]{1,128}$/, 'an id of at most 128 letters, digits, "-" and "_"'),
+  id: readMatch(/^[A-Za-z0-9_-]{1,512}$/, 'an id of at most 512 letters, digits, "-" and "_"'),
   source: readPrefix,
   protocol: readChoice(["tcp"]),
   dst_ports: readList(readPortRange, MAX_PORTS),

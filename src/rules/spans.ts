@@ -12,14 +12,21 @@ export interface Span {
 
 export const ALL_PORTS = { low: 0, high: 65535 };
 
-/** The spans of a rule; no ports means all of them. A duration is rounded up to a whole second. */
+/** The spans of a rule; no ports means all of them. A duration is rounded up to whole seconds, at least one. */
 export function spansOf(ports: readonly PortRange[], durationSec: number | null): Span[] {
-  const duration = durationSec === null ? Infinity : Math.ceil(durationSec);
+  const duration = durationSec === null ? Infinity : Math.max(1, Math.ceil(durationSec));
   if (ports.length === 0) return [{ ...ALL_PORTS, durationSec: duration }];
-  return ports.map((range) => {
+  const sorted = ports.map((range) => {
     const [low, high = low] = typeof range === "number" ? [range] : range.split("-").map(Number) as [number, number];
     return { low, high, durationSec: duration };
-  }).reduce((all: Span[], span) => joinSpans(all, [span]), []);
+  }).sort((a, b) => a.low - b.low);
+  const spans: Span[] = [];
+  for (const span of sorted) {
+    const last = spans.at(-1);
+    if (last && span.low <= last.high + 1) spans[spans.length - 1] = { ...last, high: Math.max(last.high, span.high) };
+    else spans.push(span);
+  }
+  return spans;
 }
 
 /** Every port of either, as long as the longer of both blocks it. */

@@ -179,5 +179,9 @@ Deno.test("joinSpans() is the longest duration at every port", () => {
     "20-24:60,25-25:Infinity,26-40:60",
   );
   assert.equal(keyOf(spansOf([22, 23, "20-30", 80], 1.2)), "20-30:2,80-80:2");
+  assert.equal(keyOf(spansOf([22], 0)), "22-22:1", "at least a second");
+  assert.equal(keyOf(spansOf(["20-30", 25, "24-40", 41, 43], 5)), "20-41:5,43-43:5");
+  const every = Array.from({ length: 32_768 }, (_, i) => 2 * i + 1);
+  assert.equal(spansOf(every, 60).length, 32_768);
   assert.equal(keyOf(spansOf([], null)), "0-65535:Infinity");
 });
