@@ -32,11 +32,13 @@ const PURE = [
   "src/report/",
   "src/rules/",
   "src/s3/profiles.ts",
+  "src/s3/region.ts",
   "src/s3/xml.ts",
   "src/safety.ts",
   "src/snapshot.ts",
   "src/systemd.ts",
   "src/walk.ts",
+  "src/zstd.ts",
 ];
 
 /** What in those folders is not. */

@@ -1,5 +1,5 @@
 /**
- * Types for the parts of the standard library in use: the npm package that stands in for it has none.
+ * Types for what has none: the npm package that stands in for Deno's standard library, and newer parts of the language.
  */
 declare module "@std/cli/parse-args" {
   /** Reads command line arguments into options (`string`, `boolean`) and operands (`_`). */
@@ -15,4 +15,15 @@ declare module "@std/cli/parse-args" {
 declare module "@std/jsonc" {
   /** Parses JSON with comments and trailing commas. */
   export function parse(text: string): unknown;
+}
+
+/** In V8, and not yet in TypeScript's library. */
+interface JSON {
+  /** A number, text, true, false or null that JSON.stringify() writes as it stands. */
+  rawJSON(text: string): unknown;
+}
+
+declare module "@std/path/posix/glob-to-regexp" {
+  /** A glob (`*`, `**`, `?`, `[…]`, `{a,b}`) as a pattern for whole paths. */
+  export function globToRegExp(glob: string, options?: { extended?: boolean; globstar?: boolean }): RegExp;
 }

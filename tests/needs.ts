@@ -8,6 +8,8 @@ import { captureDirectory } from "./ground_truth.ts";
 export type Need =
   | "kernel"
   | "captures"
+  | "golden"
+  | "browser"
   | "shells"
   | "executable"
   | "embedded"
@@ -17,10 +19,13 @@ export type Need =
   | "aarch64"
   | "debian"
   | "prometheus"
+  | "s3"
+  | "swift"
   | "systemd"
   | "machine"
   | "tracing"
-  | "validators";
+  | "validators"
+  | "disks";
 
 /** A Deno for aarch64, as scripts/setup installs it. */
 export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-arm64-glibc/deno", import.meta.url)
@@ -28,6 +33,20 @@ export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-
 
 /** Where scripts/setup unpacks Debian packages whose installation would start services. */
 export const UNPACKED = new URL("../.tools/debian", import.meta.url).pathname;
+
+/** Commands that start Chromium. */
+const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
+
+/** The command that starts Chromium here. */
+export function browserCommand(): string {
+  return BROWSERS.find(onPath) ?? BROWSERS[0]!;
+}
+
+/** Where other reporters' golden files are, or undefined: `IBSR_GOLDEN`, else `../shared/golden` of the repository. */
+export function goldenDirectory(): string | undefined {
+  const directory = Deno.env.get("IBSR_GOLDEN") ?? new URL("../../shared/golden", import.meta.url).pathname;
+  return exists(directory) ? directory : undefined;
+}
 
 function exists(path: string): boolean {
   try {
@@ -95,6 +114,8 @@ const MISSING: Record<Need, () => string | undefined> = {
     return MISSING.executable() ?? listMissing(["debootstrap", "lintian", "dpkg-deb"]);
   },
   captures: () => captureDirectory() ? undefined : "the captures with ground truth (IBSR_PCAPS)",
+  golden: () => goldenDirectory() ? undefined : "the existing reporter's golden files (IBSR_GOLDEN)",
+  browser: () => BROWSERS.some(onPath) ? undefined : "chromium",
   prometheus: () => {
     if (!exists("/usr/bin/python3")) return "python3-prometheus-client";
     const { success } = new Deno.Command("/usr/bin/python3", {
@@ -104,12 +125,38 @@ const MISSING: Record<Need, () => string | undefined> = {
       .outputSync();
     return success ? undefined : "python3-prometheus-client";
   },
+  disks: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    if (Deno.uid() !== 0) return "root";
+    const missing = listMissing(["mount", "umount", "mkfs.ext4", "chattr", "strace", "unshare"]);
+    if (missing) return missing;
+    const mount = "truncate -s 1M /tmp/ibsr-disk.$$ && mkfs.ext4 -q /tmp/ibsr-disk.$$ && " +
+      "mount -o loop /tmp/ibsr-disk.$$ /mnt; result=$?; rm -f /tmp/ibsr-disk.$$; exit $result";
+    const { success } = new Deno.Command("unshare", { args: ["--mount", "sh", "-c", mount], stderr: "null" })
+      .outputSync();
+    return success ? undefined : "loop mounts";
+  },
   tracing: () => {
     const missing = listMissing(["strace"]);
     if (missing) return missing;
     const { success } = new Deno.Command("strace", { args: ["true"], stdout: "null", stderr: "null" }).outputSync();
     return success ? undefined : "ptrace()";
   },
+  s3: () => {
+    if (Deno.build.os !== "linux") return "Linux";
+    const commands = [
+      "radosgw",
+      "radosgw-admin",
+      "ceph",
+      "ceph-mon",
+      "ceph-osd",
+      "monmaptool",
+      "curl",
+      "setsid",
+    ];
+    return listMissing(commands) ?? (exists("/usr/lib/python3/dist-packages/boto3") ? undefined : "python3-boto3");
+  },
+  swift: () => MISSING.s3() ?? listMissing(["swift-proxy-server", "swift-object-server"]),
   systemd: () => onPath("systemd-analyze") ? undefined : "systemd",
   validators: () => {
     if (Deno.build.os !== "linux") return "Linux";
@@ -142,6 +189,11 @@ const MISSING: Record<Need, () => string | undefined> = {
     return success ? undefined : "overlay and cgroup2 mounts";
   },
 };
+
+/** What is missing here for a need, in words; undefined if nothing is. */
+export function whatIsMissing(need: Need): string | undefined {
+  return MISSING[need]();
+}
 
 /** Declares a test with one need or several. */
 export function testWith(
