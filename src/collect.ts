@@ -11,7 +11,7 @@ import { compactPorts } from "./address.ts";
 import { type Delta, toDelta } from "./counters.ts";
 import { IbsrError, reason } from "./errors.ts";
 import { encodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
-import { returnLargeBuffers } from "./libc.ts";
+import { releaseStartup, returnLargeBuffers } from "./libc.ts";
 import { log } from "./log.ts";
 import { formatMetrics } from "./metrics.ts";
 import { type CompiledObject, type ObjectKind, readObjects } from "./objects.ts";
@@ -132,6 +132,7 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
   using spool = await asUser(() => openSpool(options.spool.directory, spoolOptions(options)));
   for (const line of spool.recovered) log("warning", line);
   for (const watch of watches) await asUser(() => attach(watch, options.mode));
+  releaseStartup();
   if (user) {
     becomeUser(user);
     log("info", `runs as ${user.name} (uid ${user.uid}) now, without any capability`);

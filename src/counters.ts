@@ -125,7 +125,7 @@ export interface Delta {
  */
 export function toDelta(reading: Reading): Delta {
   const totals = reading.totals
-    .map(({ port, bytes, classes }) => ({ port, ...exactCounters(bytes, classes) }))
+    .map(({ port, bytes, classes }) => ({ port, ...countersOf(classes, 0, bytes) }))
     .sort((a, b) => a.port - b.port);
   const unattributed = noCounters();
   for (const total of totals) addCounters(unattributed, total, 1);
@@ -154,20 +154,21 @@ export function addCounters(sum: Counters, amount: Counters, sign: 1 | -1): void
   for (const name of COUNTER_NAMES) sum[name] += sign * amount[name];
 }
 
-/** Counters of exact class sums: not modulo anything, so they may be those of many rows. */
-function exactCounters(bytes: number, c: Float64Array): Counters {
-  const of = (k: number) => c[k]!;
+/** Counters of the class sums that stand in `c` from index `at`; exact, so they may be those of many rows. */
+function countersOf(c: Float64Array | Uint32Array, at: number, bytes: number): Counters {
   const { NONE, SYN, SYN_ACK, ACK_DATA, ACK, RST, RST_ACK, FIN_ACK } = CLASS;
+  const none = c[at + NONE]!, syn = c[at + SYN]!, syn_ack = c[at + SYN_ACK]!, data = c[at + ACK_DATA]!;
+  const pure = c[at + ACK]!, rst = c[at + RST]!, rst_ack = c[at + RST_ACK]!, fin = c[at + FIN_ACK]!;
   return {
-    packets: of(NONE) + of(SYN) + of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST) + of(RST_ACK) + of(FIN_ACK),
+    packets: none + syn + syn_ack + data + pure + rst + rst_ack + fin,
     bytes,
-    syn: of(SYN) + of(SYN_ACK),
-    ack: of(SYN_ACK) + of(ACK_DATA) + of(ACK) + of(RST_ACK) + of(FIN_ACK),
-    handshake_ack: of(ACK) + of(FIN_ACK),
-    rst: of(RST) + of(RST_ACK),
-    syn_ack: of(SYN_ACK),
-    fin: of(FIN_ACK),
-    data: of(ACK_DATA),
+    syn: syn + syn_ack,
+    ack: syn_ack + data + pure + rst_ack + fin,
+    handshake_ack: pure + fin,
+    rst: rst + rst_ack,
+    syn_ack,
+    fin,
+    data,
   };
 }
 
@@ -180,19 +181,13 @@ export function wordsOf(table: Table): Uint32Array {
 
 /** The counters of a row: `words` as of `wordsOf()`, from index `at`. Each is below 2^32, `bytes` below 2^53. */
 export function countersAt(words: Uint32Array, at: number): Counters {
-  const none = words[at + 2]!, syn = words[at + 3]!, syn_ack = words[at + 4]!, data = words[at + 5]!;
-  const pure = words[at + 6]!, rst = words[at + 7]!, rst_ack = words[at + 8]!, fin = words[at + 9]!;
-  return {
-    packets: (none + syn + syn_ack + data + pure + rst + rst_ack + fin) >>> 0,
-    bytes: words[at + 1]! * 0x1_0000_0000 + words[at]!,
-    syn: (syn + syn_ack) >>> 0,
-    ack: (syn_ack + data + pure + rst_ack + fin) >>> 0,
-    handshake_ack: (pure + fin) >>> 0,
-    rst: (rst + rst_ack) >>> 0,
-    syn_ack,
-    fin,
-    data,
-  };
+  const row = countersOf(words, at + 2, words[at + 1]! * 0x1_0000_0000 + words[at]!);
+  row.packets >>>= 0; // sums are modulo 2^32, as what is in the kernel is
+  row.syn >>>= 0;
+  row.ack >>>= 0;
+  row.handshake_ack >>>= 0;
+  row.rst >>>= 0;
+  return row;
 }
 
 /**

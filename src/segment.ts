@@ -74,7 +74,7 @@ export function scan(directory: string): SegmentFile[] {
     try {
       const files: SegmentFile[] = [];
       for (const { name, isFile } of Deno.readDirSync(directory)) {
-        const parsed = isFile && parse(name);
+        const parsed = isFile && parseSegmentName(name);
         if (!parsed) continue;
         const { temporary } = parsed;
         const segment = describe(directory, parsed);
@@ -111,7 +111,8 @@ export function render({ start, sequence, state, compression }: SegmentName): st
   return `snapshot_${hour}${number}${state === "open" ? ".open" : ""}.jsonl${SUFFIX[compression]}`;
 }
 
-function parse(name: string): (SegmentName & { temporary: boolean }) | undefined {
+/** What a file's name says, and whether it ends in `.tmp`; undefined if it is none of ours. */
+export function parseSegmentName(name: string): (SegmentName & { temporary: boolean }) | undefined {
   const match = NAME.exec(name);
   if (!match) return undefined;
   const [, year, month, day, hour, sequence, open, suffix, temporary] = match;

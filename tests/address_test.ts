@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { compactPorts, expandPorts, formatAddress, parseAddress, parsePorts } from "../src/address.ts";
-import { createRandom } from "./kernel/frames.ts";
+import { createRandom } from "./packets.ts";
 
 Deno.test("parseAddress() and formatAddress() agree with the URL parser on 20,000 random IPv6 addresses", () => {
-  const random = createRandom(7);
+  const { word: random } = createRandom(7);
   for (let i = 0; i < 20_000; i++) {
     const groups = Array.from({ length: 8 }, () => random() % 3 === 0 ? random() & 0xffff : random() % 4 === 0 ? 1 : 0);
     const full = groups.map((g) => g.toString(16)).join(":");
@@ -42,7 +42,7 @@ Deno.test("parsePorts() reads lists and ranges, and names the part that is none"
 });
 
 Deno.test("compactPorts() and expandPorts() undo each other", () => {
-  const random = createRandom(3);
+  const { word: random } = createRandom(3);
   for (let i = 0; i < 500; i++) {
     const ports = [...new Set(Array.from({ length: random() % 60 }, () => 1 + random() % 100))].sort((a, b) => a - b);
     assert.deepEqual(expandPorts(compactPorts(ports)), ports);

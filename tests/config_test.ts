@@ -2,7 +2,7 @@
  * The layers of options: arguments, environment, config file, defaults; and what a wrong config file is told.
  */
 import assert from "node:assert/strict";
-import { COLLECT_OPTIONS } from "../src/cli/collect.ts";
+import { COLLECT_OPTIONS } from "../src/cli/tables/collect.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { environmentLayer, layersBelow, parseConfig, variableOf } from "../src/cli/config.ts";
 import { readArguments, resolveOptions, sizeKind } from "../src/cli/options.ts";

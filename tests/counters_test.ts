@@ -11,7 +11,7 @@ import {
   writeCounters,
 } from "../src/counters.ts";
 import { COUNTERS, SYNS } from "../src/layout.ts";
-import { createRandom } from "./kernel/frames.ts";
+import { createRandom } from "./packets.ts";
 import { type Row, tableOf } from "./tables.ts";
 
 /** The counters of one packet, from the definitions. */
@@ -46,7 +46,9 @@ Deno.test("countersAt() undoes writeCounters() for every combination of flags an
 });
 
 Deno.test("countersAt() is exact for sums of any packets, modulo 2^32", () => {
-  const random = createRandom(5), row = new Uint32Array(COUNTERS.sizeof / 4), sum = new Uint32Array(row.length);
+  const { word: random } = createRandom(5),
+    row = new Uint32Array(COUNTERS.sizeof / 4),
+    sum = new Uint32Array(row.length);
   const expected = noCounters();
   for (let i = 0; i < 5000; i++) {
     const one = packet(random() & 255, (random() & 1) as 0 | 1, random() % 1500);
@@ -66,7 +68,7 @@ Deno.test("toDelta() sorts by address and port, as numbers", () => {
 });
 
 Deno.test("toDelta() sorts 5,000 random IPv6 rows as their bytes sort", () => {
-  const random = createRandom(11), one = packet(2, 0, 60);
+  const { word: random } = createRandom(11), one = packet(2, 0, 60);
   const rows = Array.from({ length: 5000 }, (): Row => {
     const group = () => (random() % 4 === 0 ? random() & 0xffff : 1).toString(16);
     return [Array.from({ length: 8 }, group).join(":"), 1 + random() % 65535, one];

@@ -6,12 +6,14 @@
  * other people's data and no part of this repository. What an engine is and how it counts is not known here, so the
  * model and the kernel program are compared by the same lines.
  */
+import { parseAddress } from "../src/address.ts";
 import { createModel, type Drained, type Engine, modelFrame, type SourceCounters } from "../src/model.ts";
 import { type CaptureSummary, readFrames } from "../src/pcap.ts";
 
-/** Where the captures are, or undefined where there are none: `IBSR_PCAPS`, else `../shared/pcaps` of the repository. */
+/** Where the captures are: `IBSR_PCAPS`; undefined where that names no directory. */
 export function captureDirectory(): string | undefined {
-  const directory = Deno.env.get("IBSR_PCAPS") ?? new URL("../../shared/pcaps", import.meta.url).pathname;
+  const directory = Deno.env.get("IBSR_PCAPS");
+  if (!directory) return undefined;
   try {
     return Deno.statSync(directory).isDirectory ? directory : undefined;
   } catch {
@@ -49,8 +51,9 @@ export interface Comparison {
 }
 
 /** The counters that truth files have. */
-const TRUE_COUNTERS = ["packets", "bytes", "syn", "ack", "handshake_ack", "rst", "fin"] as const;
-type Truth = Record<typeof TRUE_COUNTERS[number], number>;
+export const TRUE_COUNTERS = ["packets", "bytes", "syn", "ack", "handshake_ack", "rst", "fin"] as const;
+/** A row of a truth file. */
+export type Truth = Record<typeof TRUE_COUNTERS[number], number>;
 
 /**
  * Replays one capture and compares every row, the totals of every port and the number of frames skipped.
@@ -64,7 +67,7 @@ export async function compareCapture(
   path: string,
   options: { engineFor: (ports: number[]) => Engine | KernelEngine; lengths?: "wire" | "captured" },
 ): Promise<Comparison> {
-  const truth = readTruth(await Deno.readTextFile(path.replace(/\.pcap$/, ".truth.csv")));
+  const truth = await readTruth(path);
   const corners = await readCorners(path);
   const ports = new Set([...truth.keys(), ...corners.keys()].map((key) => Number(key.split(" ")[1])));
   const engine = options.engineFor([...ports].sort((a, b) => a - b));
@@ -136,14 +139,15 @@ function createSums(sources: SourceCounters[]): Map<number, Truth> {
 }
 
 /** `ADDRESS PORT`, the address as hexadecimal digits: one spelling, whoever wrote it. */
-function keyOf(of: { source: Uint8Array; port: number }): string {
+export function keyOf(of: { source: Uint8Array; port: number }): string {
   return `${of.source.toHex()} ${of.port}`;
 }
 
-function readTruth(csv: string): Map<string, Truth> {
-  const rows = readCsv(csv).map((row) => {
+/** The rows of a capture's truth by `keyOf()`. */
+export async function readTruth(path: string): Promise<Map<string, Truth>> {
+  const rows = readCsv(await Deno.readTextFile(path.replace(/\.pcap$/, ".truth.csv"))).map((row) => {
     const counters = Object.fromEntries(TRUE_COUNTERS.map((name) => [name, Number(row[name])])) as Truth;
-    return [keyOf({ source: parseAddress(row.src_ip!), port: Number(row.dst_port) }), counters] as const;
+    return [keyOf({ source: parseAddress(row.src_ip!)!, port: Number(row.dst_port) }), counters] as const;
   });
   return new Map(rows);
 }
@@ -153,7 +157,7 @@ async function readCorners(path: string): Promise<Map<string, number>> {
   const [directory, file] = [path.replace(/[^/]*$/, ""), path.replace(/.*\//, "")];
   const rows = readCsv(await Deno.readTextFile(`${directory}corners.csv`)).filter((row) => row.file === file);
   const corners = rows.map((row) =>
-    [keyOf({ source: parseAddress(row.src_ip!), port: Number(row.dst_port) }), Number(row.frame_len)] as const
+    [keyOf({ source: parseAddress(row.src_ip!)!, port: Number(row.dst_port) }), Number(row.frame_len)] as const
   );
   if (new Map(corners).size !== corners.length) throw new Error(`${file}: two corner frames in one row`);
   return new Map(corners);
@@ -163,18 +167,6 @@ async function readCorners(path: string): Promise<Map<string, number>> {
 function readCsv(csv: string): Record<string, string>[] {
   const [head, ...lines] = csv.trimEnd().split("\n").map((line) => line.split(","));
   return lines.map((line) => Object.fromEntries(head!.map((name, i) => [name, line[i] ?? ""])));
-}
-
-/** An address as text → 4 or 16 bytes. */
-export function parseAddress(text: string): Uint8Array {
-  if (!text.includes(":")) return Uint8Array.from(text.split("."), Number);
-  const dotted = text.replace(/[\d.]+\.[\d.]+$/, (v4) => {
-    const [a, b, c, d] = v4.split(".").map(Number);
-    return `${(a! << 8 | b!).toString(16)}:${(c! << 8 | d!).toString(16)}`;
-  });
-  const [head, tail] = dotted.split("::").map((half) => half.split(":").filter(Boolean));
-  const gap = tail ? Array(8 - head!.length - tail.length).fill("0") : [];
-  return Uint8Array.from([...head!, ...gap, ...tail ?? []].flatMap((g) => [parseInt(g, 16) >> 8, parseInt(g, 16)]));
 }
 
 /** An engine that counts by the model, for `engineFor`. */

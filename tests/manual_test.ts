@@ -3,8 +3,9 @@
  */
 import assert from "node:assert/strict";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { completionScript, SHELLS } from "../src/cli/completions.ts";
+import { completionScript } from "../src/cli/completions.ts";
 import { manualPage } from "../src/cli/manual.ts";
+import { SHELLS } from "../src/cli/tables/program.ts";
 import { EXIT } from "../src/errors.ts";
 import { testWith } from "./needs.ts";
 

@@ -10,6 +10,8 @@ import { MONITORED_PORTS } from "./vectors.ts";
 
 /** A deterministic source of randomness. */
 export interface Random {
+  /** A whole number from 0 to 2^32 - 1. */
+  word(): number;
   /** A whole number from 0 to `below - 1`. */
   below(below: number): number;
   /** True once in `n` times. */
@@ -40,6 +42,7 @@ export function createRandom(seed: number): Random {
   };
   const below = (limit: number) => Math.floor(next() / 2 ** 32 * limit);
   return {
+    word: next,
     below,
     oneIn: (n) => below(n) === 0,
     pick: (list) => list[below(list.length)]!,

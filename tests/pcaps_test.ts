@@ -2,64 +2,50 @@
 import assert from "node:assert/strict";
 import { IbsrError } from "../src/errors.ts";
 import { readFrames } from "../src/pcap.ts";
-import {
-  captureDirectory,
-  compareCapture,
-  linkTypeOf,
-  listCaptures,
-  modelEngine,
-  parseAddress,
-} from "./ground_truth.ts";
+import { testWith } from "./needs.ts";
+import { captureDirectory, compareCapture, linkTypeOf, listCaptures, modelEngine } from "./ground_truth.ts";
 
-const directory = captureDirectory();
-const required = Deno.env.get("IBSR_REQUIRE")?.split(",").includes("pcaps") ?? false;
-const suffix = directory || required ? "" : " (skipped: no captures; IBSR_PCAPS names their directory)";
-
-Deno.test({
-  name: `The model counts what tshark counts in every public capture${suffix}`,
-  ignore: !directory && !required,
-  async fn() {
-    assert.ok(directory, "IBSR_PCAPS names no directory of captures");
-    const refusals: Record<number, string> = {
-      0: "NULL",
-      101: "RAW",
-      113: "LINUX_SLL",
-      228: "IPV4",
-      276: "LINUX_SLL2",
-    };
-    let captures = 0, refused = 0, frames = 0, rows = 0, packets = 0;
-    for (const name of listCaptures(directory)) {
-      const path = `${directory}/${name}.pcap`, linkType = await linkTypeOf(path);
-      if (linkType !== 1) {
-        const text = `${refusals[linkType]} (link type ${linkType})`;
-        await assert.rejects(
-          compareCapture(path, { engineFor: modelEngine }),
-          (error) => error instanceof IbsrError && error.kind === "data" && error.message.includes(text),
-          name,
-        );
-        refused++;
-        continue;
-      }
-      const found = await compareCapture(path, { engineFor: modelEngine });
-      assert.deepEqual(found.differences, [], name);
-      assert.deepEqual(found.summary.warnings, [], name);
-      captures++;
-      frames += found.summary.frames;
-      rows += found.rows;
-      packets += found.packets;
+testWith("captures", "The model counts what tshark counts in every public capture", async () => {
+  const directory = captureDirectory()!;
+  const refusals: Record<number, string> = {
+    0: "NULL",
+    101: "RAW",
+    113: "LINUX_SLL",
+    228: "IPV4",
+    276: "LINUX_SLL2",
+  };
+  let captures = 0, refused = 0, frames = 0, rows = 0, packets = 0;
+  for (const name of listCaptures(directory)) {
+    const path = `${directory}/${name}.pcap`, linkType = await linkTypeOf(path);
+    if (linkType !== 1) {
+      const text = `${refusals[linkType]} (link type ${linkType})`;
+      await assert.rejects(
+        compareCapture(path, { engineFor: modelEngine }),
+        (error) => error instanceof IbsrError && error.kind === "data" && error.message.includes(text),
+        name,
+      );
+      refused++;
+      continue;
     }
-    assert.ok(captures > 0, `${directory} holds no captures`);
-    console.log(
-      `${captures} captures, ${frames} frames: ${rows} rows, ${packets} TCP packets equal; ${refused} refused by link type`,
-    );
-  },
+    const found = await compareCapture(path, { engineFor: modelEngine });
+    assert.deepEqual(found.differences, [], name);
+    assert.deepEqual(found.summary.warnings, [], name);
+    captures++;
+    frames += found.summary.frames;
+    rows += found.rows;
+    packets += found.packets;
+  }
+  assert.ok(captures > 0, `${directory} holds no captures`);
+  console.log(
+    `${captures} captures, ${frames} frames: ${rows} rows, ${packets} TCP packets equal; ${refused} refused by link type`,
+  );
 });
 
-Deno.test({
-  name: `compareCapture() tells a wrong counter, a missing row, a wrong total and a lost frame apart${suffix}`,
-  ignore: !directory && !required,
-  async fn() {
-    assert.ok(directory);
+testWith(
+  "captures",
+  "compareCapture() tells a wrong counter, a missing row, a wrong total and a lost frame apart",
+  async () => {
+    const directory = captureDirectory()!;
     const path = `${directory}/synflood-1src.pcap`;
     const spoilt = (spoil: (d: ReturnType<ReturnType<typeof modelEngine>["drain"]>) => void) =>
       compareCapture(path, {
@@ -86,32 +72,19 @@ Deno.test({
     assert.match((await spoilt((d) => d.not_counted.not_tcp++)).differences.join("\n"), /201 frames .* of 200/);
     assert.match((await spoilt((d) => d.not_counted.other_port++)).differences.join("\n"), /no packet/);
   },
-});
+);
 
-Deno.test({
-  name: `compareCapture() expects the captured bytes of an engine that knows no others${suffix}`,
-  ignore: !directory && !required,
-  async fn() {
-    assert.ok(directory);
-    const path = `${directory}/snapped-timestamp.pcap`;
-    const engineFor = (ports: number[]) => {
-      const engine = modelEngine(ports);
-      return { ...engine, count: (frame: Uint8Array) => engine.count(frame, frame.length) };
-    };
-    assert.deepEqual((await compareCapture(path, { engineFor, lengths: "captured" })).differences, []);
-    assert.notDeepEqual((await compareCapture(path, { engineFor })).differences, []);
-    using file = await Deno.open(path);
-    const { frames, summary } = readFrames(file.readable, { name: path });
-    for await (const _ of frames);
-    assert.equal(summary.snapped, 691);
-  },
-});
-
-Deno.test("parseAddress() reads every spelling that tshark writes", () => {
-  assert.equal(parseAddress("192.0.2.255").toHex(), "c00002ff");
-  assert.equal(parseAddress("2001:db8::1").toHex(), "20010db8000000000000000000000001");
-  assert.equal(parseAddress("::").toHex(), "0".repeat(32));
-  assert.equal(parseAddress("fe80::").toHex(), "fe80" + "0".repeat(28));
-  assert.equal(parseAddress("::ffff:192.0.2.1").toHex(), "0".repeat(20) + "ffffc0000201");
-  assert.equal(parseAddress("1:2:3:4:5:6:7:8").toHex(), "00010002000300040005000600070008");
+testWith("captures", "compareCapture() expects the captured bytes of an engine that knows no others", async () => {
+  const directory = captureDirectory()!;
+  const path = `${directory}/snapped-timestamp.pcap`;
+  const engineFor = (ports: number[]) => {
+    const engine = modelEngine(ports);
+    return { ...engine, count: (frame: Uint8Array) => engine.count(frame, frame.length) };
+  };
+  assert.deepEqual((await compareCapture(path, { engineFor, lengths: "captured" })).differences, []);
+  assert.notDeepEqual((await compareCapture(path, { engineFor })).differences, []);
+  using file = await Deno.open(path);
+  const { frames, summary } = readFrames(file.readable, { name: path });
+  for await (const _ of frames);
+  assert.equal(summary.snapped, 691);
 });

@@ -1,11 +1,12 @@
 /** The spool in real temporary directories. Faults that need root are in tests/kernel/spool_faults_test.ts. */
 import assert from "node:assert/strict";
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { IbsrError } from "../src/errors.ts";
 import { listSegments } from "../src/segment.ts";
 import { openSpool, type SpoolOptions } from "../src/spool.ts";
 
 const HOUR = 3_600_000;
+import { thrown } from "./thrown.ts";
+
 const AT = Date.UTC(2026, 10, 21, 3, 10);
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 
@@ -49,16 +50,6 @@ function read(directory: string, name: string): string {
 function readAll(directory: string): Record<string, string> {
   const names = [...Deno.readDirSync(directory)].map((entry) => entry.name).filter((name) => name !== "spool.lock");
   return Object.fromEntries(names.sort().map((name) => [name, read(directory, name)]));
-}
-
-async function thrown(action: () => unknown): Promise<IbsrError> {
-  try {
-    await action();
-  } catch (error) {
-    assert.ok(error instanceof IbsrError, `not an IbsrError: ${error}`);
-    return error;
-  }
-  assert.fail("nothing was thrown");
 }
 
 /** Names of the spool's segments as `prune()` leaves them. */

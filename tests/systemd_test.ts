@@ -104,9 +104,11 @@ Deno.test("ibsr systemd print and install write the same unit, with the flags as
   assert.match(printed.text, /^ExecStart=\/usr\/bin\/ibsr collect -p 443 --group "x y" -o \/var\/lib\/other\/spool$/m);
   assert.match(printed.text, /^StateDirectory=other$/m);
   const installed = await ibsr("systemd", "install", "--root", root, ...flags);
-  const path = `${root}/etc/systemd/system/ibsr.service`;
-  assert.deepEqual(installed, { code: 0, text: `wrote ${path}\n` });
-  assert.ok(printed.text.includes(await Deno.readTextFile(path)));
+  const path = `${root}/etc/systemd/system/ibsr.service`, exporter = `${root}/etc/systemd/system/ibsr-export`;
+  const paths = [path, `${exporter}.service`, `${exporter}.timer`];
+  assert.deepEqual(installed, { code: 0, text: paths.map((p) => `wrote ${p}\n`).join("") });
+  for (const each of paths) assert.ok(printed.text.includes(await Deno.readTextFile(each)), each);
+  assert.match(printed.text, /^ExecStart=\/usr\/bin\/ibsr export s3 --out-dir \/var\/lib\/other\/spool$/m);
   assert.equal((await Deno.stat(path)).mode! & 0o777, 0o644);
 
   const wants = `${root}/etc/systemd/system/multi-user.target.wants`;
@@ -116,7 +118,10 @@ Deno.test("ibsr systemd print and install write the same unit, with the flags as
   assert.equal(refused.code, 64);
   assert.match(refused.text, /still enabled\n.*`systemctl disable --now ibsr.service`/);
   await Deno.remove(`${wants}/ibsr.service`);
-  assert.deepEqual(await ibsr("systemd", "uninstall", "--root", root), { code: 0, text: `removed ${path}\n` });
+  assert.deepEqual(await ibsr("systemd", "uninstall", "--root", root), {
+    code: 0,
+    text: paths.map((p) => `removed ${p}\n`).join(""),
+  });
   assert.match((await ibsr("systemd", "uninstall", "--root", root)).text, /^no unit of ibsr is in /);
   await Deno.remove(root, { recursive: true });
 });

@@ -15,7 +15,7 @@
  */
 import { COUNTER_NAMES, type Counters, type NotCounted, SKIP_NAMES } from "../src/counters.ts";
 import type { Drained, SourceCounters } from "../src/model.ts";
-import { parseAddress } from "./ground_truth.ts";
+import { parseAddress } from "../src/address.ts";
 
 /** The ports monitored when a vector is counted. */
 export const MONITORED_PORTS = [22, 80, 443, 65535];
@@ -82,7 +82,7 @@ function parseCount(text: string): SourceCounters | undefined {
     if (!(name! in counters)) return undefined;
     counters[name as keyof Counters] = Number(value);
   }
-  return { source: parseAddress(address), port: Number(port), counters };
+  return { source: parseAddress(address)!, port: Number(port), counters };
 }
 
 /** What an engine that monitors {@link MONITORED_PORTS} must drain after this one frame. */

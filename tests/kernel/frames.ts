@@ -2,19 +2,9 @@
  * Well-formed frames for replaying, and a capture file of them.
  */
 
-type Bytes = Uint8Array<ArrayBuffer>;
+import { createRandom } from "../packets.ts";
 
-/** A small generator of numbers from 0 to below 2^32 (SplitMix32): the same seed, the same numbers. */
-export function createRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return (z ^ (z >>> 16)) >>> 0;
-  };
-}
+type Bytes = Uint8Array<ArrayBuffer>;
 
 const ETHERNET = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 
@@ -32,7 +22,7 @@ function tcpHeader(port: number, flags: number, optionWords: number): number[] {
  * extension headers, none to two VLAN tags, every combination of TCP flags, UDP among them.
  */
 export function* mixedFrames(count: number, ports: readonly number[]): Generator<Bytes> {
-  const random = createRandom(1), pick = <T>(choices: readonly T[]) => choices[random() % choices.length]!;
+  const { word: random, pick } = createRandom(1);
   for (let i = 0; i < count; i++) {
     const v6 = random() % 3 === 0, host = random() % 2000;
     const tags = pick([[], [], [0x81, 0, 0, 7], [0x88, 0xa8, 0, 9, 0x81, 0, 0, 7]]);

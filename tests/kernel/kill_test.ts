@@ -46,6 +46,14 @@ async function readLines(spool: string): Promise<string[]> {
   return [...new Set(lines)];
 }
 
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
 testWith(
   ["kernel", "tracing"],
   "collect loses no whole line and leaves no program, at whichever step it is killed, and goes on when started again",
@@ -78,13 +86,17 @@ testWith(
           kills[`${call} ${end}`.trim()] = step;
           assert.ok(!await hasXdp(lab.server, "server"), name);
 
+          // A short line is one write; of a long one, or with the power cut, a part can be there.
+          const open = paths.find((path) => path.endsWith(".open.jsonl") && isFile(path));
+          if (open) await Deno.writeTextFile(open, '{"version":8,"aggregation":"src_i', { append: true });
           const before = await readLines(spool);
           const again = await lab.exec(lab.server, ...ibsrCommand(["collect", "-o", spool, ...RUN]));
           const after = await readLines(spool);
           assert.deepEqual(after.slice(0, before.length), before, name);
           assert.equal((await readSpool(spool)).length, after.length, `${name}: a line is there twice, or is none`);
           assert.ok(after.length > before.length, name);
-          if (again.stderr.includes("of an unfinished line")) cut++;
+          assert.equal(again.stderr.includes("Cut 33 bytes of an unfinished line"), open !== undefined, name);
+          if (open) cut++;
           kept += before.length;
           await Deno.remove(spool, { recursive: true });
         }
@@ -92,7 +104,7 @@ testWith(
     });
     console.log(`killed at ${JSON.stringify(kills)}: ${kept} whole lines kept, ${cut} torn lines cut`);
     assert.equal(Object.keys(kills).length, CALLS.length);
-    assert.ok(kills.write! >= 6 && cut >= 3 && kept > 10);
+    assert.ok(kills.write! >= 4 && cut >= 3 && kept > 10);
     await Deno.remove(folder, { recursive: true });
   },
 );

@@ -3,13 +3,13 @@
  * collector refuses an object that is not proven safe.
  */
 import assert from "node:assert/strict";
-import { formatAddress, parseAddress } from "../../src/address.ts";
+import { parseAddress } from "../../src/address.ts";
 import { readObjects } from "../../src/objects.ts";
 import { readFrames } from "../../src/pcap.ts";
 import { kernelEngine, modelEngine, replay } from "../../src/replay.ts";
 import { decodeSnapshot } from "../../src/snapshot.ts";
 import { openProgram } from "../../src/xdp.ts";
-import { captureDirectory, linkTypeOf, listCaptures } from "../ground_truth.ts";
+import { captureDirectory, keyOf, linkTypeOf, listCaptures, readTruth, TRUE_COUNTERS } from "../ground_truth.ts";
 import { testWith } from "../needs.ts";
 import { readSpool, sumBuckets } from "./counts.ts";
 import { mixedFrames, writePcap } from "./frames.ts";
@@ -125,7 +125,7 @@ for (const which of ["kernel", "model"] as const) {
     async () => {
       const directory = captureDirectory()!, objects = await readObjects(), seen = { captures: 0, rows: 0, refused: 0 };
       for (const name of listCaptures(directory)) {
-        const path = `${directory}/${name}.pcap`, truth = await readTruth(directory, name);
+        const path = `${directory}/${name}.pcap`, truth = await readTruth(path);
         const ports = [...new Set([...truth.keys()].map((key) => Number(key.split(" ")[1])))].sort((a, b) => a - b);
         using stack = new DisposableStack();
         const engine = which === "model"
@@ -153,7 +153,12 @@ for (const which of ["kernel", "model"] as const) {
           continue;
         }
         await replayed;
-        const counted = sumBuckets(lines.map((line) => decodeSnapshot(line)));
+        const counted = new Map(
+          [...sumBuckets(lines.map((line) => decodeSnapshot(line)))].map(([row, counters]) => {
+            const [address, port] = row.split(" ");
+            return [keyOf({ source: parseAddress(address!)!, port: Number(port) }), counters];
+          }),
+        );
         const differing = [...new Set([...counted.keys(), ...truth.keys()])].filter((key) =>
           !TRUE_COUNTERS.every((c) => counted.get(key)?.[c] === truth.get(key)?.[c])
         );
@@ -166,19 +171,6 @@ for (const which of ["kernel", "model"] as const) {
       assert.ok(seen.rows > 40_000);
     },
   );
-}
-
-const TRUE_COUNTERS = ["packets", "bytes", "syn", "ack", "handshake_ack", "rst", "fin"] as const;
-
-/** The rows of a capture's truth, by source and port. */
-async function readTruth(directory: string, name: string): Promise<Map<string, Record<string, number>>> {
-  const [head, ...rows] = (await Deno.readTextFile(`${directory}/${name}.truth.csv`)).trim().split("\n");
-  const names = head!.split(",");
-  return new Map(rows.map((row) => {
-    const values = row.split(",");
-    const address = formatAddress(parseAddress(values[0]!)!);
-    return [`${address} ${values[1]}`, Object.fromEntries(names.map((n, i) => [n, Number(values[i])]))];
-  }));
 }
 
 testWith("kernel", "replay chooses the model where the kernel program can't be loaded, and says so", async () => {

@@ -6,10 +6,11 @@
  */
 import assert from "node:assert/strict";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
-import { IbsrError } from "../../src/errors.ts";
 import { type Compression, listSegments } from "../../src/segment.ts";
 import { openSpool, type SpoolOptions } from "../../src/spool.ts";
 import { lineOf, timeOf } from "./spool_writer.ts";
+import { testWith } from "../needs.ts";
+import { thrown } from "../thrown.ts";
 
 const AT = timeOf(0);
 const WRITER = new URL("spool_writer.ts", import.meta.url).pathname;
@@ -23,36 +24,9 @@ function run(command: string, ...args: string[]): string {
   return text(stdout);
 }
 
-/** What is missing for these tests, in words; undefined if nothing is. */
-function findMissing(): string | undefined {
-  if (Deno.build.os !== "linux") return "Linux";
-  if (Deno.uid() !== 0) return "root";
-  const path = (Deno.env.get("PATH") ?? "").split(":");
-  const isThere = (file: string) => {
-    try {
-      return Deno.statSync(file).isFile;
-    } catch {
-      return false;
-    }
-  };
-  const commands = ["mount", "umount", "mkfs.ext4", "chattr", "strace"];
-  const absent = commands.filter((command) => !path.some((directory) => isThere(`${directory}/${command}`)));
-  if (absent.length > 0) return absent.join(", ");
-  try {
-    withDisk(() => {});
-    return undefined;
-  } catch (error) {
-    return `loop mounts (${error instanceof Error ? error.message : error})`;
-  }
-}
-
 /** Declares a test that needs root, mounts and a few commands. */
 function faultTest(name: string, test: () => void | Promise<void>): void {
-  if (missing === undefined) return Deno.test(name, test);
-  if ((Deno.env.get("IBSR_REQUIRE") ?? "").split(",").includes("kernel")) {
-    return Deno.test(name, () => assert.fail(`missing: ${missing}`));
-  }
-  Deno.test({ name: `${name} [skipped, missing: ${missing}]`, ignore: true, fn: test });
+  testWith("disks", name, test);
 }
 
 function withDirectory<T extends void | Promise<void>>(use: (directory: string) => T): T {
@@ -154,16 +128,6 @@ function countTo(end: number): number[] {
   return Array.from({ length: end }, (_, n) => n);
 }
 
-async function thrown(action: () => unknown): Promise<IbsrError> {
-  try {
-    await action();
-  } catch (error) {
-    assert.ok(error instanceof IbsrError, `not an IbsrError: ${error}`);
-    return error;
-  }
-  assert.fail("nothing was thrown");
-}
-
 /** Takes all free space of the file system; returns how to give it back. */
 function fillUp(directory: string): () => void {
   const path = `${directory}/ballast`;
@@ -175,8 +139,6 @@ function fillUp(directory: string): () => void {
   }
   return () => Deno.removeSync(path);
 }
-
-const missing = findMissing();
 
 faultTest(
   "append() keeps what is whole, and goes on after, at whichever byte of a line the disk fills up",
