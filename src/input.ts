@@ -1,19 +1,37 @@
 /**
  * Opens what a user names as input: files and folders of segments, plain or compressed, in the order of time.
  */
-import { createReadStream } from "node:fs";
+import { Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { IbsrError, reason } from "./errors.ts";
+import { startFrames } from "./zstd.ts";
 
 /** One file of snapshots. */
 export interface Input {
   path: string;
-  /** Its bytes, decompressed. What is wrong with them is thrown while reading. */
-  read(): AsyncIterable<Uint8Array>;
+  /** Size as it is stored; undefined if that isn't known before it is read. */
+  bytes: number | undefined;
+  /**
+   * Its bytes, decompressed. What is wrong with them is thrown while reading.
+   *
+   * @param stored Receives the bytes as they are stored, in their order, and is waited for. They are its to keep:
+   *   with it, what read() gives is valid until the next is asked for.
+   */
+  read(stored?: StoredBytes): AsyncIterable<Uint8Array>;
 }
+
+/** What takes the bytes of a file as they are stored. */
+export type StoredBytes = (bytes: Uint8Array<ArrayBuffer>) => Promise<void> | undefined;
 
 /** Names that hold snapshots, sealed or open. */
 const SEGMENT = /\.jsonl(\.open)?(\.gz|\.zst)?$/;
+/** Names of other lines that lie beside them: what the existing IBSR says of itself, what was exported. */
+const OTHER = /^(status|export)\.jsonl/;
+
+/** Whether a file of that name holds snapshots. */
+export function isSegmentName(name: string): boolean {
+  return SEGMENT.test(name) && !OTHER.test(name);
+}
 
 /**
  * The files of the paths: a file as it is, a folder's segments, its subfolders' too, sorted by name.
@@ -33,24 +51,111 @@ export function listInputs(paths: readonly string[]): Input[] {
   });
 }
 
+/** What is read at once: large files in large pieces, which wake fewer threads; small ones whole. */
+const LEAST_CHUNK_BYTES = 1 << 16, MOST_CHUNK_BYTES = 4 << 20;
+
 function* walk(directory: string): Generator<string> {
   for (const entry of Deno.readDirSync(directory)) {
     const path = `${directory.replace(/\/+$/, "")}/${entry.name}`;
     if (entry.isDirectory) yield* walk(path);
-    else if (entry.isFile && SEGMENT.test(entry.name) && !entry.name.startsWith("status.jsonl")) yield path;
+    else if (entry.isFile && isSegmentName(entry.name)) yield path;
   }
 }
 
 /** One file of snapshots, plain or compressed as its name says. */
 export function openInput(path: string): Input {
+  return makeInput({ path, bytes: Deno.statSync(path).size, open: () => readChunks(path) });
+}
+
+/** Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says; chunks are ours to keep. */
+export function makeInput(
+  { path, bytes, open }: { path: string; bytes: number; open(): AsyncIterable<Uint8Array<ArrayBuffer>> },
+): Input {
   return {
     path,
-    async *read() {
-      const file = createReadStream(path, { highWaterMark: 1 << 18 });
-      if (!/\.(gz|zst)$/.test(path)) return yield* file;
-      const decompressor = path.endsWith(".gz") ? createGunzip() : createZstdDecompress();
-      file.on("error", (error) => decompressor.destroy(error));
-      yield* file.pipe(decompressor);
+    bytes,
+    async *read(stored) {
+      if (!/\.(gz|zst)$/.test(path)) {
+        for await (const chunk of open()) {
+          yield chunk;
+          await stored?.(chunk);
+        }
+        return;
+      }
+      const chunks = readCopied(open(), stored);
+      yield* path.endsWith(".gz") ? decompress(chunks, createGunzip()) : decompressFrames(chunks);
     },
   };
+}
+
+/** @throws {IbsrError} `data`, if it can't be decompressed. */
+async function* decompress(
+  chunks: AsyncIterable<Uint8Array>,
+  decompressor: Transform,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  let failure: { cause: unknown } | undefined;
+  const file = Readable.from(chunks, { objectMode: false });
+  file.on("error", (cause) => {
+    failure = { cause };
+    decompressor.destroy(cause);
+  });
+  try {
+    yield* file.pipe(decompressor);
+  } catch (cause) {
+    if (failure) throw failure.cause;
+    throw new IbsrError("data", `it can't be decompressed: ${reason(cause)}`, { cause });
+  }
+}
+
+/** Zstandard, frame by frame. */
+async function* decompressFrames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const walker = startFrames(), source = chunks[Symbol.asyncIterator]();
+  let rest: Uint8Array | undefined = new Uint8Array(0);
+  const fill = async () => {
+    while (rest?.length === 0) {
+      const { done, value } = await source.next();
+      rest = done ? undefined : value;
+    }
+    return rest;
+  };
+  const frame = async function* () {
+    for (let bytes; (bytes = await fill()) !== undefined;) {
+      const { taken, ended } = walker.walk(bytes);
+      rest = bytes.subarray(taken);
+      yield bytes.subarray(0, taken);
+      if (ended) return;
+    }
+  };
+  try {
+    while (await fill()) yield* decompress(frame(), createZstdDecompress());
+    if (walker.inside) throw new IbsrError("data", "it can't be decompressed: it ends early");
+  } finally {
+    await source.return?.();
+  }
+}
+
+/** The chunks, each handed to `stored`, too. */
+async function* readCopied(chunks: AsyncIterable<Uint8Array>, stored?: StoredBytes): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    await stored?.(chunk.slice());
+    yield chunk;
+  }
+}
+
+async function* readChunks(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  using file = await Deno.open(path);
+  const { size } = await file.stat(), room = Math.min(MOST_CHUNK_BYTES, Math.max(LEAST_CHUNK_BYTES, size));
+  const read = async () => {
+    const chunk = new Uint8Array(room), length = await file.read(chunk);
+    return length === null ? undefined : chunk.subarray(0, length);
+  };
+  let next = read();
+  try {
+    for (let chunk; (chunk = await next) !== undefined;) {
+      next = read(); // while use is made of this one
+      yield chunk;
+    }
+  } finally {
+    await next.catch(() => {}); // nobody may close the file under it
+  }
 }

@@ -313,54 +313,85 @@ export interface Snapshot {
 export type Line = { number: number; snapshot: Snapshot } | { number: number; error: IbsrError };
 
 /** The longest line that is read: V8 has no longer text. */
-const MAX_LINE = 512 * 1024 * 1024;
+export const MAX_LINE = 512 * 1024 * 1024;
 
 /**
  * The lines of a stream of bytes, empty ones left out, numbers from 1. A line without its newline at the end is
  * read like any other: whole, it is a snapshot; torn, it says so.
  */
 export async function* readSnapshots(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
-  let number = 0, first = true;
-  for await (let line of splitLines(bytes)) {
-    number++;
-    if (first && line?.[0] === 0xef && line[1] === 0xbb && line[2] === 0xbf) line = line.subarray(3);
-    first = false;
-    if (line && line.every((c) => c === 0x20 || c === 0x0d || c === 0x09)) continue;
+  for await (const { number, text } of readLines(bytes)) {
     try {
-      if (!line) throw new IbsrError("data", `it is longer than ${MAX_LINE} bytes`);
-      yield { number, snapshot: decodeSnapshot(line) };
+      if (!text) throw lineTooLong(MAX_LINE);
+      yield { number, snapshot: decodeSnapshot(text) };
     } catch (cause) {
       yield { number, error: new IbsrError("data", `Cannot read ${name}:${number}: ${reason(cause)}`, { cause }) };
     }
   }
 }
 
-/** Lines without their newline; undefined for one that is too long. */
-async function* splitLines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array | undefined> {
-  let parts: Uint8Array[] = [], length = 0;
-  const take = (last: Uint8Array) => {
-    if (length + last.length > MAX_LINE) return undefined;
-    if (parts.length === 0) return last;
-    const line = new Uint8Array(length + last.length);
-    let at = 0;
-    for (const part of [...parts, last]) {
-      line.set(part, at);
-      at += part.length;
+/** A line as it stands there. */
+export interface RawLine {
+  /** From 1. */
+  number: number;
+  /** Without its newline; overwritten by the next line. Undefined if it is longer than a line may be. */
+  text: Uint8Array | undefined;
+  /** Whether its newline is there: the last line of a file that is still written may be without. */
+  ended: boolean;
+}
+
+/** What is wrong with a line of more than `longest` bytes. */
+export function lineTooLong(longest: number): IbsrError {
+  return new IbsrError("data", `it is longer than ${longest} bytes`);
+}
+
+/** The lines of a stream of bytes that aren't empty, without a byte order mark. */
+export async function* readLines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<RawLine> {
+  let number = 0;
+  for await (const { text, ended } of splitLines(bytes)) {
+    number++;
+    const marked = number === 1 && text?.[0] === 0xef && text[1] === 0xbb && text[2] === 0xbf;
+    const line = marked ? text.subarray(3) : text;
+    if (line && isBlank(line)) continue;
+    yield { number, text: line, ended };
+  }
+}
+
+/** Whether there is nothing but blanks in a line. */
+export function isBlank(line: Uint8Array): boolean {
+  let at = 0;
+  while (line[at] === 0x20 || line[at] === 0x0d || line[at] === 0x09) at++;
+  return at === line.length;
+}
+
+async function* splitLines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Omit<RawLine, "number">> {
+  // The beginning of a line whose end has not come. Its room is used for the next one, too: lines may be large.
+  let held = new Uint8Array(0), length = 0;
+  const hold = (part: Uint8Array) => {
+    const from = length;
+    length += part.length;
+    if (length > MAX_LINE) return;
+    if (length > held.length) {
+      const room = new Uint8Array(Math.min(MAX_LINE, Math.max(1 << 16, length + (length >> 1))));
+      room.set(held.subarray(0, from));
+      held = room;
     }
-    return line;
+    held.set(part, from);
   };
+  const take = () => length > MAX_LINE ? undefined : held.subarray(0, length);
   for await (const chunk of bytes) {
     let from = 0;
     for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
-      yield take(chunk.subarray(from, end));
-      [parts, length, from] = [[], 0, end + 1];
+      if (length === 0) yield { text: chunk.subarray(from, end), ended: true };
+      else {
+        hold(chunk.subarray(from, end));
+        yield { text: take(), ended: true };
+      }
+      [length, from] = [0, end + 1];
     }
-    if (from === chunk.length) continue;
-    length += chunk.length - from;
-    if (length <= MAX_LINE) parts.push(chunk.slice(from));
-    else parts = [];
+    hold(chunk.subarray(from));
   }
-  if (length > 0) yield length > MAX_LINE ? undefined : take(new Uint8Array(0));
+  if (length > 0) yield { text: take(), ended: false };
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });

@@ -8,7 +8,10 @@
 import type { Counters, NotCounted } from "../counters.ts";
 import type { SnapshotMode } from "../snapshot.ts";
 
-/** One interface of one host. Snapshots before version 8 name neither: both are then "unknown". */
+/**
+ * One interface of one host. Snapshots before version 8 name neither: both are then "unknown", or "unknown (FOLDER)"
+ * for hosts that only folders tell apart.
+ */
 export interface StreamName {
   hostname: string;
   iface: string;
@@ -59,6 +62,8 @@ export interface Interval {
   unattributed: Counters;
   /** Entries the maps pushed out before they were read; counters seen to decrease, in cumulative snapshots. */
   evicted: number;
+  /** Rows of cumulative snapshots with a 32-bit counter that passed its end, which was put right. */
+  wrapped: number;
   /** Undefined where a version doesn't record it. */
   notCounted: NotCounted | undefined;
 }

@@ -1,0 +1,373 @@
+/**
+ * Reads snapshots of every version as evidence: each file once, from then on in the order of time.
+ *
+ *     using evidence = await readEvidence(listInputs(["/var/lib/ibsr"]), { progress: (done, total) => … });
+ *     for (const stream of evidence.streams) {
+ *       for (const interval of stream.intervals()) fold(interval);   // as often as needed
+ *     }
+ *     evidence.sources.text(interval.cells.source[0]);
+ *
+ * Lines become rows, which are kept packed: in memory while they are few, then in a temporary file. So an input is
+ * read (fetched, decompressed, hashed, checked) once however many passes follow, files and lines may come in any
+ * order, an open segment may grow meanwhile, and memory is bounded by distinct sources and the largest few intervals.
+ * What was wrong, repeated or left out is listed; nothing is dropped without a word.
+ */
+import { Buffer } from "node:buffer";
+import { COUNTER_NAMES, type Counters, noCounters, type NotCounted, SKIP_NAMES } from "../counters.ts";
+import { IbsrError, reason } from "../errors.ts";
+import type { Input } from "../input.ts";
+import type { Finding } from "../policy/policy.ts";
+import type { Snapshot, SnapshotMode } from "../snapshot.ts";
+import { type Counted, countRows } from "./delta.ts";
+import { type Digester, openDigester } from "./digest.ts";
+import type { Interval, Sources, StreamName } from "./interval.ts";
+import { countNetworkRows, measureRows, type Packing, packRows, type Place, type Rows, unpackRows } from "./rows.ts";
+import { createLineScanner, type LineScanner, type Outcome, type ScannedLine } from "./scan.ts";
+import { createSources, type SourceTable } from "./sources.ts";
+import { openStore, type Store } from "./store.ts";
+import { type LineRecord, makeTimeline, type Span, type StreamSpans } from "./timeline.ts";
+
+/** Everything that was read. Disposing of it removes what it keeps on disk. */
+export interface Evidence extends Disposable {
+  sources: Sources;
+  /** By hostname, then interface; each has an interval at least. */
+  streams: EvidenceStream[];
+  /** In the order they were given. */
+  files: EvidenceFile[];
+  /** Lines that were read, bad and repeated ones too, empty ones not. */
+  lines: number;
+  /** The first 100; `badLineCount` says how many there are. */
+  badLines: BadLine[];
+  badLineCount: number;
+  /** Lines left out because another has the same run and number. */
+  duplicates: number;
+  /** Of good lines, sorted. */
+  versions: number[];
+  /** From the first interval's begin to the last one's end, over all streams; undefined if there is none. */
+  range: { beginMs: number; endMs: number } | undefined;
+  /** What a reader of the numbers should know: what was left out, what was assumed. */
+  findings: Finding[];
+}
+
+/** One interface of one host. */
+export interface EvidenceStream {
+  name: StreamName;
+  beginMs: number;
+  endMs: number;
+  /** Runs of collectors that it was counted by. */
+  runs: number;
+  versions: number[];
+  modes: SnapshotMode[];
+  /** When was watched, without what was counted: a pass over this costs nothing. */
+  spans: readonly WatchedSpan[];
+  /**
+   * Its intervals in the order of time, from the start at each call. Each is the caller's to keep; with `reuse`, its
+   * cells are overwritten by the next one's, which takes less time and half the memory.
+   */
+  intervals(options?: { reuse?: boolean }): Generator<Interval>;
+}
+
+/** The time of an interval. None begins before the one before it ends. */
+export type WatchedSpan = Pick<Interval, "beginMs" | "endMs" | "runId" | "first">;
+
+/** A file as it was read. */
+export interface EvidenceFile {
+  path: string;
+  /** Of the file as it is stored; in hexadecimal. */
+  sha256: string;
+  /** Stored size. */
+  bytes: number;
+  lines: number;
+}
+
+/** A line that is no snapshot. */
+export interface BadLine {
+  path: string;
+  /** From 1. */
+  line: number;
+  reason: string;
+}
+
+/** How evidence is read. */
+export interface EvidenceOptions {
+  /** Where a temporary file is made if there is much to keep; the system's folder for them if not given. */
+  temporaryDirectory?: string;
+  /** What is kept in memory before that, in bytes. */
+  memoryBytes?: number;
+  /** Is called now and then with the stored bytes read so far, and how many there are (undefined: not known). */
+  progress?: (done: number, total: number | undefined) => void;
+  signal?: AbortSignal;
+}
+
+const LISTED_BAD_LINES = 100;
+
+/**
+ * Reads all of the inputs.
+ *
+ * @throws {IbsrError} `data`, if a file can't be opened; `storage`, if the temporary file can't be written.
+ */
+export async function readEvidence(inputs: readonly Input[], options: EvidenceOptions = {}): Promise<Evidence> {
+  const sources = createSources(crypto.getRandomValues(new Uint32Array(1))[0]!);
+  const store = openStore({ memoryBytes: options.memoryBytes ?? 32 << 20, directory: options.temporaryDirectory });
+  try {
+    const total = inputs.reduce((sum, input) => sum + (input.bytes ?? NaN), 0);
+    using digester = await openDigester(Number.isNaN(total) ? Infinity : total);
+    const reader = startReader({ sources, store, digester });
+    let done = 0;
+    for (const input of inputs) {
+      await readFile(reader, input, (bytes) => {
+        options.signal?.throwIfAborted();
+        options.progress?.(done + bytes, Number.isNaN(total) ? undefined : total);
+      });
+      done += reader.files.at(-1)!.bytes;
+    }
+    await store.flush();
+    return finish(reader, sources);
+  } catch (error) {
+    store[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** What is known while files are read. */
+interface Reader {
+  scanner: LineScanner;
+  digester: Digester;
+  store: Store;
+  /** Lists of ports by their text: most lines have the same. */
+  ports: Map<string, readonly number[]>;
+  records: LineRecord[];
+  /** The last is being read. */
+  files: EvidenceFile[];
+  lines: number;
+  badLines: BadLine[];
+  badLineCount: number;
+  networkRows: number;
+  /** Open segments whose last line was being written. */
+  unfinished: string[];
+}
+
+function startReader({ sources, ...given }: Pick<Reader, "store" | "digester"> & { sources: SourceTable }): Reader {
+  const reader: Reader = {
+    ...given,
+    scanner: createLineScanner(sources, { take: (line) => takeLine(reader, line) }),
+    ...{ ports: new Map(), records: [], files: [], badLines: [], unfinished: [] },
+    ...{ lines: 0, badLineCount: 0, networkRows: 0 },
+  };
+  return reader;
+}
+
+/** Reads a file, the stored bytes of which `progress` is told. */
+async function readFile(reader: Reader, input: Input, progress: (bytes: number) => void): Promise<void> {
+  const { scanner, store } = reader, digest = reader.digester.start();
+  const file: EvidenceFile = { path: input.path, sha256: "", bytes: 0, lines: 0 };
+  reader.files.push(file);
+  const stored = (part: Uint8Array<ArrayBuffer>) => {
+    file.bytes += part.length;
+    progress(file.bytes);
+    return digest.update(part);
+  };
+  try {
+    for await (const part of input.read(stored)) {
+      scanner.push(part);
+      await store.settle();
+    }
+    scanner.finish();
+  } catch (cause) {
+    if (!(cause instanceof IbsrError) || cause.kind !== "data") throw cause;
+    addBadLine(reader, { line: scanner.abandon(), reason: reason(cause) });
+  }
+  file.sha256 = await digest.finish();
+}
+
+function addBadLine(reader: Reader, bad: Omit<BadLine, "path">): void {
+  const { path } = reader.files.at(-1)!;
+  reader.badLineCount++;
+  if (reader.badLines.length < LISTED_BAD_LINES) reader.badLines.push({ path, ...bad });
+}
+
+// --------------------------------------------------------------------------------------------------- one line
+
+/** Numbers that are kept beside a line's rows. */
+const REST = 2 * COUNTER_NAMES.length + SKIP_NAMES.length + 1;
+
+function takeLine(reader: Reader, line: ScannedLine): void {
+  const file = reader.files.at(-1)!, { path } = file;
+  file.lines++;
+  reader.lines++;
+  if ("head" in line) keepLine(reader, line, { path, number: line.number });
+  else if (!line.ended && /\.open\.jsonl$|\.jsonl\.open$/.test(path)) reader.unfinished.push(path);
+  else addBadLine(reader, { line: line.number, reason: line.error.message });
+}
+
+function keepLine(
+  reader: Reader,
+  { head, rows }: Extract<Outcome, { head: object }>,
+  at: { path: string; number: number },
+): void {
+  reader.networkRows += countNetworkRows(rows);
+  const { totals = [], unattributed = noCounters(), evicted = 0, not_counted } = head;
+  const total = noCounters();
+  for (const counters of totals) for (const name of COUNTER_NAMES) total[name] += counters[name];
+  const rest = [
+    ...COUNTER_NAMES.map((name) => total[name]),
+    ...COUNTER_NAMES.map((name) => unattributed[name]),
+    ...SKIP_NAMES.map((name) => not_counted?.[name] ?? NaN),
+    evicted,
+  ];
+  reader.records.push({
+    ...at,
+    version: head.version,
+    hostname: head.hostname,
+    iface: head.iface,
+    runId: head.run_id,
+    seq: head.seq,
+    endMs: Math.round(head.ts_unix_sec * 1000),
+    intervalMs: milliseconds(head.interval_sec),
+    baseMs: milliseconds(head.base_ts_unix_sec),
+    cumulative: head.counter_mode === "cumulative",
+    mode: head.xdp_mode,
+    ports: listPorts(reader, head),
+    place: keepRows(reader.store, measureRows(rows, rest)),
+  });
+}
+
+function keepRows(store: Store, packing: Packing): Place {
+  const { place, bytes } = store.reserve(packing.length);
+  packRows(packing, bytes);
+  return place;
+}
+
+function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Math.round(seconds * 1000);
+}
+
+function listPorts(reader: Reader, { dst_ports }: Pick<Snapshot, "dst_ports">): readonly number[] {
+  const key = JSON.stringify(dst_ports);
+  let ports = reader.ports.get(key);
+  if (!ports) {
+    // By ranges: a hostile line may name all ports a million times.
+    const ranges = dst_ports.map((range) => typeof range === "number" ? [range, range] : range.split("-").map(Number))
+      .sort(([a], [b]) => a! - b!);
+    const list: number[] = [];
+    for (const [low, high] of ranges) {
+      for (let port = Math.max(low!, (list.at(-1) ?? -1) + 1); port <= high!; port++) list.push(port);
+    }
+    reader.ports.set(key, ports = list);
+  }
+  return ports;
+}
+
+// --------------------------------------------------------------------------------------------------- all lines
+
+function finish(reader: Reader, sources: SourceTable): Evidence {
+  const { store, records, files, lines, badLines, badLineCount } = reader;
+  const { streams, duplicates, findings } = makeTimeline(records, (a, b) => {
+    if (a.place.length !== b.place.length) return false;
+    const left = store.read(a.place), right = store.read(b.place);
+    return Buffer.compare(left, right) === 0;
+  });
+  const begins = streams.map(({ spans }) => spans[0]!.beginMs), ends = streams.map(({ spans }) => spans.at(-1)!.endMs);
+  return {
+    sources,
+    streams: streams.map((stream) => describeStream(stream, store, sources)),
+    files,
+    lines,
+    badLines,
+    badLineCount,
+    duplicates,
+    versions: sorted(records.map((record) => record.version)),
+    range: streams.length > 0
+      ? { beginMs: begins.reduce((a, b) => Math.min(a, b)), endMs: ends.reduce((a, b) => Math.max(a, b)) }
+      : undefined,
+    findings: [...readFindings(reader), ...findings],
+    [Symbol.dispose]: () => store[Symbol.dispose](),
+  };
+}
+
+function readFindings({ networkRows, unfinished }: Reader): Finding[] {
+  const findings: Finding[] = [];
+  if (networkRows > 0) {
+    const message = `${networkRows} rows are of /24 networks: they are in the totals, and attributed to no source`;
+    findings.push({ severity: "warning", code: "network_rows", message });
+  }
+  for (const path of unfinished) {
+    findings.push({ severity: "note", code: "unfinished_line", message: `${path}: the last line was being written` });
+  }
+  return findings;
+}
+
+function describeStream({ name, spans }: StreamSpans, store: Store, sources: SourceTable): EvidenceStream {
+  return {
+    name,
+    beginMs: spans[0]!.beginMs,
+    endMs: spans.at(-1)!.endMs,
+    runs: new Set(spans.map((span) => span.runId)).size,
+    versions: sorted(spans.map((span) => span.line.version)),
+    modes: [...new Set(spans.flatMap((span) => span.line.mode ?? []))].sort(),
+    spans,
+    intervals: ({ reuse = false } = {}) => listIntervals(spans, { store, sources, reuse }),
+  };
+}
+
+function sorted(values: readonly number[]): number[] {
+  return [...new Set(values)].sort((a, b) => a - b);
+}
+
+function* listIntervals(
+  spans: readonly Span[],
+  { store, sources, reuse }: { store: Store; sources: SourceTable; reuse: boolean },
+): Generator<Interval> {
+  // What the last line of each run said, which the next one's counters are compared with; and room for the next.
+  const last = new Map<number, { line: LineRecord; rows: Rows }>(), spare: Rows[] = [];
+  const load = ({ place }: LineRecord, room: Rows | undefined) => unpackRows(store.read(place), REST, room);
+  let room: Rows | undefined;
+  for (const span of spans) {
+    const { line, previous } = span, { cumulative } = line;
+    const { rows, rest } = load(line, cumulative ? spare.pop() : room), kept = last.get(span.runId);
+    let before = cumulative && kept?.line === previous ? kept?.rows : undefined;
+    if (previous && !before) before = load(previous, spare.pop()).rows;
+    const counted = countRows(rows, {
+      ...{ cumulative, previous: before, room, sources },
+      mayRestart: line.version < 5,
+      payload: line.version >= 8,
+    });
+    if (reuse) room = counted.rows;
+    yield describeInterval(span, counted, rest);
+    if (!cumulative) continue;
+    last.delete(span.runId);
+    last.set(span.runId, { line, rows });
+    if (kept) spare.push(kept.rows);
+    // Runs follow one another: the rows of one that has ended are not kept.
+    if (last.size > 4) last.delete(last.keys().next().value!);
+  }
+}
+
+function describeInterval(
+  { beginMs, endMs, runId, first, line }: Span,
+  counted: Counted,
+  rest: Float64Array,
+): Interval {
+  const { cells, sum, networks, evicted, wrapped, restarted } = counted;
+  const exact = line.version >= 8 && !line.cumulative;
+  const unattributed = countersFrom(rest, COUNTER_NAMES.length);
+  for (const name of COUNTER_NAMES) unattributed[name] = (exact ? unattributed[name] : 0) + networks[name];
+  return {
+    ...{ beginMs, endMs, runId, first: first || restarted, mode: line.mode, ports: line.ports, cells },
+    total: exact ? countersFrom(rest, 0) : sum,
+    unattributed,
+    evicted: (exact ? rest.at(-1)! : 0) + evicted,
+    wrapped,
+    notCounted: exact ? skipsFrom(rest, 2 * COUNTER_NAMES.length) : undefined,
+  };
+}
+
+function countersFrom(numbers: Float64Array, at: number): Counters {
+  const counters = noCounters();
+  for (const [k, name] of COUNTER_NAMES.entries()) counters[name] = numbers[at + k]!;
+  return counters;
+}
+
+function skipsFrom(numbers: Float64Array, at: number): NotCounted {
+  return Object.fromEntries(SKIP_NAMES.map((name, k) => [name, numbers[at + k]!])) as unknown as NotCounted;
+}

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { constants, zstdCompressSync } from "node:zlib";
+import { listInputs } from "../src/input.ts";
+import { concat, encoder } from "./evidence_lines.ts";
+import { createRandom } from "./packets.ts";
+
+Deno.test("listInputs() reads all frames of a Zstandard file, and says where it is cut, at whatever byte", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const random = createRandom(3).word,
+      text = encoder.encode(Array.from({ length: 3000 }, () => `${random()}\n`).join(""));
+    const skippable = new Uint8Array([0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
+    const { ZSTD_c_checksumFlag: checksum } = constants;
+    const parts = [
+      zstdCompressSync(text.subarray(0, 10)),
+      skippable,
+      zstdCompressSync(text.subarray(10, 10)),
+      zstdCompressSync(text.subarray(10, 9000), { params: { [checksum]: 1 } }),
+      zstdCompressSync(new Uint8Array(300_000)), // a block of one byte, repeated
+      zstdCompressSync(text.subarray(9000)),
+    ];
+    const whole = concat(parts), path = `${folder}/a.jsonl.zst`;
+    const ends = parts.map((_, i) => parts.slice(0, i + 1).reduce((sum, part) => sum + part.length, 0));
+    const readFrom = async (bytes: Uint8Array<ArrayBuffer>) => {
+      Deno.writeFileSync(path, bytes);
+      return new Uint8Array(await new Response(ReadableStream.from(listInputs([path])[0]!.read())).arrayBuffer());
+    };
+    const expected = concat([text.subarray(0, 9000), new Uint8Array(300_000), text.subarray(9000)]);
+    assert.deepEqual(await readFrom(whole), expected);
+    for (let end = 1; end < whole.length; end += 1 + random() % (whole.length / 300)) {
+      const early = readFrom(whole.slice(0, end));
+      if (ends.includes(end)) await early;
+      else await assert.rejects(early, /it ends early|can't be decompressed/, `cut at ${end} of ${whole.length}`);
+    }
+    await assert.rejects(readFrom(new Uint8Array([...whole, 1, 2, 3, 4])), /no frame begins where one should/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
