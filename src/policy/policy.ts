@@ -121,7 +121,10 @@ export interface Decision {
   fromMs: { earliest: number; latest: number };
   /** Until when, if nothing renews it; Infinity for good. */
   untilMs: { earliest: number; latest: number };
-  /** The counters and thresholds by name, and the formula that joins them, for people. */
+  /**
+   * The counters and thresholds by name, and the formula that joins them, for people. `syn`, `packets` and `bytes`
+   * are what the window held: it came before the block.
+   */
   measured: Record<string, number>;
   thresholds: Record<string, number>;
   formula: string;

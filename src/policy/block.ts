@@ -1,0 +1,108 @@
+/**
+ * The state of one block: when it certainly holds, when it possibly does, and when by share of time.
+ *
+ * A rule that triggers somewhere in (b, e] blocks for D from there: certainly in (e, b + D], possibly in (b, e + D].
+ * Each window that still meets the rule renews the block. Since every order of the packets is in doubt by itself,
+ * the sets only grow by union, and so each interval's bounds hold on their own. Pure.
+ */
+import type { Interval } from "../evidence/interval.ts";
+import type { Effect } from "./policy.ts";
+
+/** One block; times are milliseconds since 1970, ranges are empty where `until` isn't later than `from`. */
+export interface Block {
+  certainFrom: number;
+  certainUntil: number;
+  possibleFrom: number;
+  possibleUntil: number;
+  expectedFrom: number;
+  expectedUntil: number;
+  /** Until when, at the least, the last decision that was reported lasts; and whether that one was certain. */
+  decidedUntil: number;
+  decidedCertain: boolean;
+  /** End of the interval that `passed` and `expectedBefore` are about. */
+  touchedMs: number;
+  /** What must have passed in the triggering interval before the block began. */
+  passed: { packets: number; bytes: number; syn: number };
+  /** Milliseconds of the interval in which the block that has since been replaced was expected to hold. */
+  expectedBefore: number;
+}
+
+/** A trigger in an interval. */
+export interface Trigger {
+  certain: boolean;
+  /** When it is to be expected; undefined if it isn't. */
+  expectedMs: number | undefined;
+  durationMs: number;
+  /** What the rule has to see in this interval before it can trigger; 54 bytes is the least of a TCP frame. */
+  passed: { packets: number; bytes: number; syn: number };
+}
+
+const NOTHING = { packets: 0, bytes: 0, syn: 0 };
+
+/** No block has been made yet. */
+export function createBlock(): Block {
+  return {
+    certainFrom: 0,
+    certainUntil: 0,
+    possibleFrom: 0,
+    possibleUntil: 0,
+    expectedFrom: 0,
+    expectedUntil: 0,
+    decidedUntil: -Infinity,
+    decidedCertain: false,
+    touchedMs: 0,
+    passed: NOTHING,
+    expectedBefore: 0,
+  };
+}
+
+/** Begins or renews a block. */
+export function extendBlock(block: Block, { beginMs, endMs }: Interval, trigger: Trigger): void {
+  const { durationMs } = trigger;
+  const free = block.possibleUntil <= beginMs;
+  block.touchedMs = endMs;
+  block.passed = free ? trigger.passed : NOTHING;
+  block.expectedBefore = 0;
+  if (free) block.possibleFrom = beginMs;
+  block.possibleUntil = endMs + durationMs;
+  if (trigger.certain && beginMs + durationMs > endMs) {
+    if (block.certainUntil < endMs) block.certainFrom = endMs;
+    block.certainUntil = beginMs + durationMs;
+  }
+  if (trigger.expectedMs !== undefined) {
+    if (block.expectedUntil < trigger.expectedMs) {
+      block.expectedBefore = Math.max(0, block.expectedUntil - Math.max(beginMs, block.expectedFrom));
+      block.expectedFrom = trigger.expectedMs;
+    }
+    block.expectedUntil = trigger.expectedMs + durationMs;
+  }
+}
+
+/**
+ * What a block drops of a cell.
+ *
+ * @param alone The cell is all that its key has in this interval: what must have passed is then known to be its.
+ */
+export function effectOf(block: Block, interval: Interval, cell: { index: number; rule: number; alone: boolean }):
+  | Effect
+  | undefined {
+  const { beginMs, endMs, cells } = interval;
+  if (block.possibleUntil <= beginMs || block.possibleFrom >= endMs) return undefined;
+  const whole = block.certainFrom <= beginMs && block.certainUntil >= endMs;
+  const touched = block.touchedMs === endMs;
+  const overlap = Math.max(0, Math.min(endMs, block.expectedUntil) - Math.max(beginMs, block.expectedFrom));
+  const share = whole ? 1 : Math.min(1, (overlap + (touched ? block.expectedBefore : 0)) / (endMs - beginMs));
+  const passed = touched && cell.alone ? block.passed : NOTHING;
+  const bounds = (count: number, let_: number) => {
+    const upper = Math.max(0, count - let_);
+    return { lower: whole ? count : 0, expected: Math.min(upper, share * count), upper };
+  };
+  const i = cell.index;
+  return {
+    cell: i,
+    rule: cell.rule,
+    packets: bounds(cells.packets[i]!, passed.packets),
+    bytes: bounds(cells.bytes[i]!, passed.bytes),
+    syn: bounds(cells.syn[i]!, passed.syn),
+  };
+}

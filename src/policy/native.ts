@@ -1,0 +1,329 @@
+/**
+ * The default policy: conservative rules that block a source, as `ibsr report` tries them.
+ *
+ * - `syn_flood`: SYNs of a source to a port in a window W reach rate × W, and at most a share of them came to be
+ *   connections that were used. A connection counts as used by the lesser of bare ACKs and packets with payload: an
+ *   attacker who sends bare ACKs beside the SYNs gains nothing by them.
+ * - `volumetric`: two of three rates (SYN, packets, bytes) over W reach their thresholds.
+ * - `port_sweep`: a source opens (or probes with flagless packets) so many monitored ports within W.
+ *
+ * The engine that is simulated sees every packet, before anything is dropped: whenever a packet arrives and the
+ * window (t - W, t] that ends with it meets the rule, the source is blocked in (t, t + D]. So a source that stays hot
+ * stays blocked, its block ends D after the last window that met the rule, and it triggers anew later: this is what
+ * nftables does with `update @set { ip saddr timeout 300s }`. Each rule is simulated as if it were alone; together
+ * they drop what one of them drops. A lower threshold, a longer window of time blocked or one more rule then never
+ * blocks less. Counters don't know the order of packets: see Recent for what is certain and what is possible. Where an
+ * interval is longer than W, it is covered by m windows, and one of them holds at least an m-th. An interval up to 5 %
+ * longer than W counts as W. Pure.
+ */
+import type { PrefixSet } from "../allowlist.ts";
+import type { Interval } from "../evidence/interval.ts";
+import { atLeast, createPairs } from "../evidence/pairs.ts";
+import { formatPrefix, prefixOf } from "../prefix.ts";
+import { type Block, createBlock, effectOf, extendBlock, type Trigger } from "./block.ts";
+import type { Decision, Effect, Finding, Policy, Rule, SimulatedStream, Simulation, Step } from "./policy.ts";
+import {
+  describeRules,
+  type Judged,
+  judgeSynFlood,
+  judgeVolume,
+  limitsOf,
+  mayTrigger,
+  measureTrigger,
+} from "./native_rules.ts";
+import { ADDED, createRecent, emptySeen } from "./recent.ts";
+
+/** Thresholds of the default policy; rates are per second over the window. */
+export interface NativeOptions {
+  windowMs: number;
+  blockDurationMs: number;
+  synRate: number;
+  /** At most this share of SYNs became connections that were used. */
+  successRatio: number;
+  volSynRate: number;
+  volPacketRate: number;
+  volByteRate: number;
+  /** Distinct ports within the window. */
+  sweepPorts: number;
+  /** Leading bits of the address that are counted and blocked together. */
+  aggregateBits: { v4: number; v6: number };
+  /** Never counted, never blocked. */
+  allowlist: PrefixSet;
+}
+
+const SYN_FLOOD = 0, VOLUMETRIC = 1, PORT_SWEEP = 2;
+
+/** The default policy with these thresholds. */
+export function nativePolicy(options: NativeOptions): Policy {
+  const rule = (id: string, title: string): Rule => ({
+    id,
+    kind: id,
+    title,
+    coverage: "bounded",
+    reason: "counters say how many packets an interval held, not in which order",
+    mode: "enforce",
+  });
+  const seconds = options.windowMs / 1000;
+  return {
+    engine: "ibsr",
+    rules: [
+      rule("syn_flood", `at least ${options.synRate} SYN/s over ${seconds} s, at most ${options.successRatio} used`),
+      rule("volumetric", `two of three over ${seconds} s: ${describeVolume(options)}`),
+      rule("port_sweep", `at least ${options.sweepPorts} monitored ports within ${seconds} s`),
+    ],
+    findings: [],
+    resolutionMs: options.windowMs / 5,
+    windowMs: options.windowMs,
+    simulate: (stream) => simulate(options, stream),
+  };
+}
+
+function describeVolume({ volSynRate, volPacketRate, volByteRate }: NativeOptions): string {
+  return `${volSynRate} SYN/s, ${volPacketRate} packets/s, ${volByteRate} bytes/s`;
+}
+
+const UNKNOWN = -1, ALLOWED = -2;
+
+/** What a stream's sources are counted by: the source itself, or its network. */
+function createUnits(options: NativeOptions, stream: SimulatedStream) {
+  const { v4, v6 } = options.aggregateBits, alone = v4 === 32 && v6 === 128;
+  const numbers = new Map<string, number>(), networks: (string | undefined)[] = [];
+  let units = new Int32Array(0);
+  const find = (source: number): number => {
+    const bytes = stream.sources.bytes(source), bits = bytes.length === 4 ? v4 : v6;
+    if (options.allowlist.contains(bytes)) return ALLOWED;
+    if (alone) return source;
+    const text = formatPrefix(prefixOf(bytes, bits)), unit = numbers.get(text) ?? numbers.size;
+    numbers.set(text, unit);
+    networks[unit] = bits === 8 * bytes.length ? undefined : text;
+    return unit;
+  };
+  return {
+    /** The unit as text, if it is a network. */
+    network: (unit: number) => networks[unit],
+    of(source: number): number {
+      if (source >= units.length) units = atLeast(units, source + 1, UNKNOWN);
+      const known = units[source]!;
+      return known === UNKNOWN ? units[source] = find(source) : known;
+    },
+  };
+}
+
+function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
+  const { windowMs, blockDurationMs: durationMs, sweepPorts } = options, seconds = windowMs / 1000;
+  const limits = limitsOf(options),
+    said = describeRules(options),
+    alone = options.aggregateBits.v4 === 32 && options.aggregateBits.v6 === 128;
+  const units = createUnits(options, stream), keys = createPairs(), recent = createRecent(windowMs), seen = emptySeen();
+  /** By key: an upper bound of what the windows that reach into this interval hold. */
+  let mostSyn = new Float64Array(0), mostPackets = new Float64Array(0), mostBytes = new Float64Array(0);
+  /** By key: blocks + 1, 0 for none; and when the key was last probed. */
+  let synBlock = new Int32Array(0), volBlock = new Int32Array(0), probedSeq = new Uint32Array(0);
+  /** By key: the next key of its unit, -1 for none. */
+  let nextKey = new Int32Array(0);
+  /** By unit: its first key + 1; an upper bound of the ports it probed in reach; when; its block. */
+  let firstKey = new Int32Array(0), mostProbes = new Float64Array(0), probesSeq = new Uint32Array(0);
+  /** By unit: when it was last judged. */
+  let sweptSeq = new Uint32Array(0);
+  let sweepBlock = new Int32Array(0);
+  const blocks: Block[] = [];
+  let activeUntil = -Infinity, coarsestMs = 0, most = 0;
+  let keyOf = new Int32Array(0), rowKeys = new Int32Array(0), rowCells = new Int32Array(0);
+  let decisions: Decision[] = [];
+
+  const growKeys = (count: number) => {
+    if (count <= mostSyn.length) return;
+    [mostSyn, mostPackets, mostBytes] = [
+      atLeast(mostSyn, count),
+      atLeast(mostPackets, count),
+      atLeast(mostBytes, count),
+    ];
+    [synBlock, volBlock, nextKey] = [atLeast(synBlock, count), atLeast(volBlock, count), atLeast(nextKey, count)];
+    probedSeq = atLeast(probedSeq, count);
+  };
+  const growUnits = (count: number) => {
+    if (count <= firstKey.length) return;
+    [firstKey, sweepBlock] = [atLeast(firstKey, count), atLeast(sweepBlock, count)];
+    [mostProbes, probesSeq] = [atLeast(mostProbes, count), atLeast(probesSeq, count)];
+    sweptSeq = atLeast(sweptSeq, count);
+  };
+
+  const trigger = (
+    at: { rule: number; blockOf: Int32Array; index: number; cell: number; port: number | undefined; unit: number },
+    interval: Interval,
+    found: Trigger & Pick<Decision, "measured" | "thresholds" | "formula"> & { beginMs: number },
+  ) => {
+    if (at.blockOf[at.index] === 0) at.blockOf[at.index] = blocks.push(createBlock());
+    const block = blocks[at.blockOf[at.index]! - 1]!, { beginMs, endMs } = interval;
+    extendBlock(block, interval, found);
+    activeUntil = Math.max(activeUntil, block.possibleUntil);
+    if (endMs < block.decidedUntil && (block.decidedCertain || !found.certain)) return;
+    block.decidedUntil = beginMs + durationMs;
+    block.decidedCertain = found.certain;
+    const prefix = units.network(at.unit);
+    decisions.push({
+      rule: at.rule,
+      action: "block",
+      certain: found.certain,
+      source: interval.cells.source[at.cell]!,
+      ...(prefix ? { prefix } : {}),
+      ...(at.port === undefined ? {} : { ports: [at.port] }),
+      window: { beginMs: found.beginMs, endMs },
+      fromMs: { earliest: beginMs, latest: endMs },
+      untilMs: { earliest: beginMs + durationMs, latest: endMs + durationMs },
+      measured: found.measured,
+      thresholds: found.thresholds,
+      formula: found.formula,
+    });
+  };
+
+  /** Judges the rules of a key that has a row in this interval. */
+  const judgeKey = (key: number, cell: number, interval: Interval) => {
+    recent.look(key, seen);
+    mostSyn[key] = seen.touch.syn;
+    mostPackets[key] = seen.touch.packets;
+    mostBytes[key] = seen.touch.bytes;
+    const port = keys.second(key), unit = keys.first(key);
+    const at = { index: key, cell, unit, port: port === 0 ? undefined : port };
+    const flood = judgeSynFlood(seen, recent, limits);
+    if (flood) trigger({ ...at, rule: SYN_FLOOD, blockOf: synBlock }, interval, foundOf(flood, interval, "syn_flood"));
+    const volume = judgeVolume(seen, recent, limits);
+    if (volume) {
+      trigger({ ...at, rule: VOLUMETRIC, blockOf: volBlock }, interval, foundOf(volume, interval, "volumetric"));
+    }
+  };
+
+  const foundOf = (judged: Judged, { beginMs, endMs }: Interval, rule: "syn_flood" | "volumetric") => {
+    const sums = judged.certain ? seen.run : seen.touch;
+    const from = judged.certain ? seen.runBeginMs : seen.touchBeginMs;
+    return {
+      certain: judged.certain,
+      durationMs,
+      passed: judged.passed,
+      expectedMs: judged.expectedShare === undefined ? undefined : beginMs + judged.expectedShare * (endMs - beginMs),
+      beginMs: from,
+      measured: measureTrigger(sums, (endMs - from) / 1000),
+      ...said[rule],
+    };
+  };
+
+  /** Judges a unit that has a row in this interval, and may have probed enough ports within reach. */
+  const judgeSweep = (unit: number, cell: number, interval: Interval) => {
+    let touched = 0, run = 0, own = 0;
+    for (let key = firstKey[unit]! - 1; key >= 0; key = nextKey[key]!) {
+      const seq = probedSeq[key]!;
+      if (seq >= recent.touchSeq) touched++;
+      if (seq >= recent.runSeq) run++;
+      if (seq === recent.seq) own++;
+    }
+    mostProbes[unit] = touched;
+    if (touched < sweepPorts) return;
+    const { pieces } = recent, { beginMs, endMs } = interval;
+    const certain = pieces === 1 ? run >= sweepPorts : own > (sweepPorts - 1) * pieces;
+    const needed = Math.max(0, sweepPorts - (touched - own));
+    trigger({ rule: PORT_SWEEP, blockOf: sweepBlock, index: unit, cell, port: undefined, unit }, interval, {
+      certain,
+      durationMs,
+      passed: { packets: 0, bytes: 0, syn: 0 },
+      expectedMs: certain ? beginMs + (needed === 0 ? 0 : Math.min(1, needed / own)) * (endMs - beginMs) : undefined,
+      beginMs: certain ? recent.runBeginMs : recent.touchBeginMs,
+      measured: { ports: certain ? run : touched },
+      ...said.port_sweep,
+    });
+  };
+
+  const listEffects = (interval: Interval, count: number): Effect[] => {
+    const effects: Effect[] = [];
+    for (let i = 0; i < count; i++) {
+      const key = keyOf[i]!;
+      if (key < 0) continue;
+      const unit = keys.first(key);
+      for (let rule = SYN_FLOOD; rule <= PORT_SWEEP; rule++) {
+        const block = rule === SYN_FLOOD ? synBlock[key]! : rule === VOLUMETRIC ? volBlock[key]! : sweepBlock[unit]!;
+        if (block === 0) continue;
+        const effect = effectOf(blocks[block - 1]!, interval, { index: i, rule, alone: alone && rule !== PORT_SWEEP });
+        if (effect) effects.push(effect);
+      }
+    }
+    return effects;
+  };
+
+  return {
+    fold(interval): Step {
+      const { cells } = interval, { count } = cells;
+      decisions = [];
+      coarsestMs = Math.max(coarsestMs, interval.endMs - interval.beginMs);
+      most = Math.max(most, interval.ports.length);
+      recent.begin(interval);
+      [keyOf, rowKeys, rowCells] = [atLeast(keyOf, count), atLeast(rowKeys, count), atLeast(rowCells, count)];
+      let rows = 0;
+      for (let i = 0; i < count; i++) {
+        // Cumulative snapshots repeat what they have seen, idle or not.
+        const unit = cells.packets[i] === 0 ? UNKNOWN : units.of(cells.source[i]!);
+        if (unit < 0) {
+          keyOf[i] = -1;
+          continue;
+        }
+        const before = keys.count, port = cells.port[i]!, key = keys.of(unit, port);
+        keyOf[i] = key;
+        if (key === before) {
+          growKeys(keys.count);
+          growUnits(unit + 1);
+          nextKey[key] = firstKey[unit]! - 1;
+          firstKey[unit] = key + 1;
+        }
+        const added = recent.add(key, cells, i);
+        mostSyn[key] = (added === ADDED.first ? 0 : mostSyn[key]!) + cells.syn[i]!;
+        mostPackets[key] = (added === ADDED.first ? 0 : mostPackets[key]!) + cells.packets[i]!;
+        mostBytes[key] = (added === ADDED.first ? 0 : mostBytes[key]!) + cells.bytes[i]!;
+        if (added !== ADDED.same) {
+          rowKeys[rows] = key;
+          rowCells[rows++] = i;
+        }
+        if (port === 0 || probedSeq[key] === recent.seq || !isProbe(cells, i)) continue;
+        probedSeq[key] = recent.seq;
+        if (probesSeq[unit]! < recent.touchSeq) mostProbes[unit] = 0;
+        mostProbes[unit]!++;
+        probesSeq[unit] = recent.seq;
+      }
+      for (let row = 0; row < rows; row++) {
+        const key = rowKeys[row]!, unit = keys.first(key);
+        if (mayTrigger(mostSyn[key]!, mostPackets[key]!, mostBytes[key]!, limits)) {
+          judgeKey(key, rowCells[row]!, interval);
+        }
+        if (mostProbes[unit]! < sweepPorts || probesSeq[unit]! < recent.touchSeq) continue;
+        if (sweptSeq[unit] === recent.seq) continue;
+        sweptSeq[unit] = recent.seq;
+        judgeSweep(unit, rowCells[row]!, interval);
+      }
+      const effects = activeUntil > interval.beginMs ? listEffects(interval, count) : [];
+      return { decisions, effects, notEvaluated: recent.covered < 0.5 ? rows : 0 };
+    },
+    finish() {
+      const findings: Finding[] = [];
+      if (coarsestMs > windowMs / 5) {
+        findings.push({
+          severity: "note",
+          code: "low_resolution",
+          message: `Snapshots are up to ${coarsestMs / 1000} s apart: bounds are narrow with at most ${seconds / 5} s`,
+        });
+      }
+      if (most > 0 && most < sweepPorts) {
+        findings.push({
+          severity: "note",
+          code: "too_few_ports",
+          rule: "port_sweep",
+          message: `port_sweep can't trigger: it needs ${sweepPorts} ports, and ${most} were counted at most`,
+        });
+      }
+      return { findings };
+    },
+  };
+}
+
+/** Opens a connection, or has no flag that TCP knows at its place; what answers a connection of ours is none. */
+function isProbe(cells: Interval["cells"], i: number): boolean {
+  if (cells.syn[i]! > cells.synAck[i]!) return true;
+  const known = cells.syn[i]! + cells.rst[i]! + cells.handshakeAck[i]! + cells.data[i]!;
+  return cells.packets[i]! > known && cells.data[i] === 0;
+}
