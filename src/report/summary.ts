@@ -13,10 +13,13 @@ import type { SnapshotMode } from "../snapshot.ts";
 export interface Assessment {
   summary: Summary;
   rules: RuleSet;
-  /** Every source and port that was judged, for evidence.csv and the table; sorted by host, interface, source, port. */
-  sources: SourceRow[];
+  /**
+   * Every source and port that was judged, for evidence.csv and the table; sorted by host, interface, source, port.
+   * Made as they are asked for, each time anew: a hundred thousand of them need not be there at once.
+   */
+  sources: Iterable<SourceRow>;
   /** In the order of streams and time, for would_block.jsonl. */
-  decisions: NamedDecision[];
+  decisions: Iterable<NamedDecision>;
 }
 
 /** A decision with its source and rule by name. */
@@ -56,6 +59,8 @@ export interface Summary {
   traffic: { packets: number; bytes: number; syn: number; sources: number };
   /** What the policy would have done, in all and by rule. */
   impact: Impact;
+  /** Sources that some rule certainly would have blocked, and that one may have; the second includes the first. */
+  would_block_sources: { certain: number; possible: number };
   rules: RuleSummary[];
   time_to_block: {
     /** Seconds from the first interval of an episode to its trigger. */
@@ -91,8 +96,9 @@ export interface EvidenceSummary {
   start_unix_sec: number;
   end_unix_sec: number;
   observed_sec: number;
+  /** In the mean of the streams. */
   covered_sec: number;
-  /** covered / observed. */
+  /** Of the stream that was watched least: its covered time by the time from its first interval to its last. */
   coverage: number;
   streams: StreamSummary[];
   files: number;
@@ -224,6 +230,8 @@ export interface Gate {
   title: string;
   value: number | string | null;
   limit: number | string;
+  /** What value and limit are, where they are numbers: a share from 0 to 1, seconds, or a count. */
+  unit: "share" | "sec" | "count";
   /** Option that moves the limit. */
   option?: string;
   outcome: "pass" | "fail" | "unknown";
@@ -269,7 +277,7 @@ export interface SourceRow {
   handshake_ack: number;
   rst: number;
   data: number;
-  /** Highest SYN rate of any window, per second. */
+  /** Highest SYN rate of any interval, per second. */
   max_syn_rate: number;
   /** handshake_ack / syn; null without a SYN. */
   handshake_ratio: number | null;

@@ -1,0 +1,238 @@
+/**
+ * What a policy would have done, added up: by rule, source, half, day and span of the timeline.
+ *
+ * Rules are simulated side by side; together they drop what one of them drops: of a cell at least what the rule with
+ * the highest lower bound drops, at most all of them together and never more than the cell holds. Pure.
+ */
+import type { Interval } from "../evidence/interval.ts";
+import type { Bounds, Decision, Effect, Policy, Step } from "../policy/policy.ts";
+import type { Range } from "../rules/ruleset.ts";
+import { HIT } from "./bound.ts";
+import type { Impact } from "./summary.ts";
+import { dayOf, type Marks, marksOfDay, type Tally } from "./tally.ts";
+
+/** What would be dropped, in the three units. */
+export interface Drop {
+  packets: Bounds;
+  bytes: Bounds;
+  syn: Bounds;
+}
+
+/** A source and port of which something would be dropped. */
+export interface Affected {
+  key: number;
+  union: Drop;
+  byRule: Map<number, Drop>;
+  /** Milliseconds of its intervals that are certainly and possibly blocked. */
+  blockedMs: Range;
+}
+
+/** Sources that a rule would have blocked, by their number among all. */
+export interface RuleHits {
+  certain: Set<number>;
+  possible: Set<number>;
+  halves: [Set<number>, Set<number>];
+}
+
+/** Sums over one stream or over all. */
+export interface Effects {
+  total: Drop;
+  byRule: Drop[];
+  halves: [Drop, Drop];
+  days: Map<number, Drop>;
+  spans: Map<number, Drop>;
+  hits: RuleHits[];
+  decisions: { certain: number; possible: number }[];
+  notEvaluated: number;
+  /** Seconds from the first interval of an episode to its trigger, at the latest; in the order they came. */
+  secondsToBlock: number[];
+  letThrough: { packets: number; bytes: number; syn: number };
+}
+
+/** Nothing would be dropped. */
+export function noDrop(): Drop {
+  const none = () => ({ lower: 0, expected: 0, upper: 0 });
+  return { packets: none(), bytes: none(), syn: none() };
+}
+
+/** Adds to a sum. */
+export function addDrop(to: Drop, drop: Pick<Drop, "packets" | "bytes" | "syn">): void {
+  for (const unit of ["packets", "bytes", "syn"] as const) {
+    to[unit].lower += drop[unit].lower;
+    to[unit].expected += drop[unit].expected;
+    to[unit].upper += drop[unit].upper;
+  }
+}
+
+/** No effects of a policy yet. */
+export function noEffects(policy: Policy): Effects {
+  return {
+    total: noDrop(),
+    byRule: policy.rules.map(noDrop),
+    halves: [noDrop(), noDrop()],
+    days: new Map(),
+    spans: new Map(),
+    hits: policy.rules.map(() => ({ certain: new Set(), possible: new Set(), halves: [new Set(), new Set()] })),
+    decisions: policy.rules.map(() => ({ certain: 0, possible: 0 })),
+    notEvaluated: 0,
+    secondsToBlock: [],
+    letThrough: { packets: 0, bytes: 0, syn: 0 },
+  };
+}
+
+/** With the share of everything that was counted; what no source could be named for widens the upper bound. */
+export function impactOf(
+  drop: Drop,
+  counted: { packets: number; bytes: number; syn: number },
+  unattributed: { packets: number; bytes: number; syn: number } = { packets: 0, bytes: 0, syn: 0 },
+): Impact {
+  const share = (unit: "packets" | "bytes" | "syn"): Range => {
+    const all = counted[unit];
+    if (all === 0) return { lower: 0, upper: 0 };
+    return { lower: drop[unit].lower / all, upper: Math.min(1, (drop[unit].upper + unattributed[unit]) / all) };
+  };
+  const wider = (unit: "packets" | "bytes" | "syn") => ({
+    ...drop[unit],
+    upper: drop[unit].upper + unattributed[unit],
+  });
+  return {
+    packets: wider("packets"),
+    bytes: wider("bytes"),
+    syn: wider("syn"),
+    share: { packets: share("packets"), bytes: share("bytes"), syn: share("syn") },
+  };
+}
+
+/** How far the bounds are apart, as a share of the upper one: in packets or in SYNs, whichever is worse. */
+export function blurOf({ packets, syn }: Drop): number {
+  const blur = ({ lower, upper }: Bounds) => upper > 0 ? (upper - lower) / upper : 0;
+  return Math.max(blur(packets), blur(syn));
+}
+
+/** Adds what a policy does on one stream to the sums of that stream and of all. */
+export function createStreamEffects(
+  policy: Policy,
+  tally: Tally,
+  options: { effects: readonly Effects[]; marks: readonly Marks[]; middleMs: number; spanMs: number },
+) {
+  const affected: Affected[] = [];
+  let affectedOf = new Int32Array(0);
+  /** By source or network: until when it may be blocked by what was decided, by any rule; later begins an episode. */
+  const blockedUntil = new Map<string | number, number>();
+  const hitsOf = (rule: number, pick: (hits: RuleHits) => Set<number>, source: number) => {
+    for (const effects of options.effects) pick(effects.hits[rule]!).add(source);
+  };
+
+  const mark = (source: number, endMs: number, half: 0 | 1) => {
+    for (const marks of options.marks) {
+      marks.total[source]! |= HIT;
+      marks.halves[half][source]! |= HIT;
+      marksOfDay(marks, dayOf(endMs))[source]! |= HIT;
+    }
+  };
+
+  const addDecision = (decision: Decision, interval: Interval, dropped: (source: number, rule: number) => Drop) => {
+    const { rule, source, certain } = decision;
+    const enforced = decision.action !== "alert" && policy.rules[rule]!.mode === "enforce";
+    for (const effects of options.effects) effects.decisions[rule]![certain ? "certain" : "possible"]++;
+    if (!enforced) return;
+    tally.exclude(decision);
+    const half = interval.endMs <= options.middleMs ? 0 : 1;
+    hitsOf(rule, (hits) => hits.possible, source);
+    hitsOf(rule, (hits) => hits.halves[half], source);
+    if (certain) hitsOf(rule, (hits) => hits.certain, source);
+    mark(source, interval.endMs, half);
+    if (!certain) return;
+    const id = decision.prefix ?? source, before = blockedUntil.get(id) ?? -Infinity;
+    blockedUntil.set(id, Math.max(before, decision.untilMs.latest));
+    if (before + policy.windowMs >= decision.fromMs.earliest) return;
+    const passed = dropped(source, rule), { measured } = decision;
+    for (const effects of options.effects) {
+      effects.secondsToBlock.push((decision.fromMs.latest - decision.window.beginMs) / 1000);
+      for (const unit of ["packets", "bytes", "syn"] as const) {
+        effects.letThrough[unit] += Math.max(0, (measured[unit] ?? 0) - passed[unit].expected);
+      }
+    }
+  };
+
+  const addCell = (cell: number, drop: Drop, byRule: readonly Effect[], interval: Interval, key: number) => {
+    if (key >= affectedOf.length) {
+      const longer = new Int32Array(Math.max(1024, 2 * key, tally.keys.count));
+      longer.set(affectedOf);
+      affectedOf = longer;
+    }
+    if (affectedOf[key] === 0) {
+      const blockedMs = { lower: 0, upper: 0 };
+      affectedOf[key] = affected.push({ key, union: noDrop(), byRule: new Map(), blockedMs });
+    }
+    const one = affected[affectedOf[key]! - 1]!, { beginMs, endMs, cells } = interval, source = cells.source[cell]!;
+    const half = endMs <= options.middleMs ? 0 : 1, day = dayOf(endMs), span = Math.ceil(endMs / options.spanMs) - 1;
+    addDrop(one.union, drop);
+    if (drop.packets.upper > 0) one.blockedMs.upper += endMs - beginMs;
+    if (drop.packets.lower > 0 && drop.packets.lower >= cells.packets[cell]!) one.blockedMs.lower += endMs - beginMs;
+    for (const effects of options.effects) {
+      addDrop(effects.total, drop);
+      addDrop(effects.halves[half], drop);
+      addDrop(at(effects.days, day), drop);
+      addDrop(at(effects.spans, span), drop);
+    }
+    for (const effect of byRule) {
+      let own = one.byRule.get(effect.rule);
+      if (!own) one.byRule.set(effect.rule, own = noDrop());
+      addDrop(own, effect);
+      for (const effects of options.effects) addDrop(effects.byRule[effect.rule]!, effect);
+      if (effect.packets.upper <= 0) continue;
+      hitsOf(effect.rule, (hits) => hits.possible, source);
+      hitsOf(effect.rule, (hits) => hits.halves[half], source);
+      if (effect.packets.lower > 0) hitsOf(effect.rule, (hits) => hits.certain, source);
+    }
+    if (drop.packets.upper > 0) mark(source, endMs, half);
+  };
+
+  return {
+    affected,
+    add({ decisions, effects, notEvaluated }: Step, interval: Interval, keyOf: Int32Array) {
+      const { cells } = interval;
+      for (const sums of options.effects) sums.notEvaluated += notEvaluated;
+      for (let i = 0; i < effects.length;) {
+        const { cell } = effects[i]!, from = i;
+        while (i < effects.length && effects[i]!.cell === cell) i++;
+        if (keyOf[cell]! < 0) continue; // nothing was counted
+        const own = effects.slice(from, i);
+        const union: Drop = {
+          packets: unite(own, "packets", cells.packets[cell]!),
+          bytes: unite(own, "bytes", cells.bytes[cell]!),
+          syn: unite(own, "syn", cells.syn[cell]!),
+        };
+        tally.excludeInterval(cells.source[cell]!, interval);
+        addCell(cell, union, own, interval, keyOf[cell]!);
+      }
+      if (decisions.length === 0) return;
+      const drops = new Map<string, Drop>();
+      for (const effect of effects) {
+        const id = `${effect.rule} ${cells.source[effect.cell]}`, sum = drops.get(id) ?? noDrop();
+        addDrop(sum, effect);
+        drops.set(id, sum);
+      }
+      const dropped = (source: number, rule: number) => drops.get(`${rule} ${source}`) ?? noDrop();
+      for (const decision of decisions) addDecision(decision, interval, dropped);
+    },
+  };
+}
+
+function unite(effects: readonly Effect[], unit: "packets" | "bytes" | "syn", count: number): Bounds {
+  const bounds = { lower: 0, expected: 0, upper: 0 };
+  for (const { [unit]: one } of effects) {
+    bounds.lower = Math.max(bounds.lower, one.lower);
+    bounds.expected = Math.max(bounds.expected, one.expected);
+    bounds.upper += one.upper;
+  }
+  bounds.upper = Math.min(bounds.upper, count);
+  return bounds;
+}
+
+function at(drops: Map<number, Drop>, key: number): Drop {
+  let drop = drops.get(key);
+  if (!drop) drops.set(key, drop = noDrop());
+  return drop;
+}

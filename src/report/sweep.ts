@@ -1,0 +1,271 @@
+/**
+ * What the SYN rule would do at other thresholds: rates on a logarithmic grid, a few ratios, a few windows.
+ *
+ * A block is renewed while its source is hot, so at a rate r an interval is certainly dropped if some interval within
+ * the block's duration before it certainly reached r: the highest such rate is all that has to be kept, and one
+ * pass answers for every rate at once. Whether a source would have been hit at all is its highest possible rate. Only
+ * sources that come near the lowest rate are looked at more closely. Pure.
+ */
+import type { Interval } from "../evidence/interval.ts";
+import { atLeast } from "../evidence/pairs.ts";
+import { certainSyn, possibleSyn } from "../policy/native_rules.ts";
+import { emptySeen, follows, type Seen, WINDOW_SLACK } from "../policy/recent.ts";
+import { type Bounder, LEGITIMATE } from "./bound.ts";
+import type { SourceClass, Sweep, SweepPoint } from "./summary.ts";
+import type { Marks, Tally } from "./tally.ts";
+
+/** The setting that is compared with the grid. */
+export interface SweepDefault {
+  windowMs: number;
+  synRate: number;
+  successRatio: number;
+  blockDurationMs: number;
+}
+
+interface Config {
+  windowMs: number;
+  ratio: number;
+}
+
+/** A recent interval of a candidate. */
+interface Row {
+  beginMs: number;
+  endMs: number;
+  syn: number;
+  handshakeAck: number;
+  data: number;
+  /** SYNs of the intervals before it that were not kept, as far as windows may reach them. */
+  before: number;
+}
+
+/** A source and port that came near the lowest rate. */
+interface Candidate {
+  key: number;
+  rows: Row[];
+  /** By configuration: triggers that still block, strongest first. */
+  triggers: { beginMs: number; level: number }[][];
+  /** By configuration and half: the highest possible level, -1 for none. */
+  highest: Int16Array;
+  /** By configuration and level: SYNs certainly dropped at that level and those below. */
+  dropped: Float64Array;
+}
+
+/** The sweep over all streams. */
+export interface Sweeper {
+  /** Starts a stream. */
+  stream(tally: Tally): { add(interval: Interval, keyOf: Int32Array): void; finish(): void };
+  finish(marks: Marks, bounders: { total: Bounder; halves: readonly Bounder[] }, fpLimit: number): Sweep;
+}
+
+/** A sweep with `initial`'s window, ratio and rate in the grid. */
+export function createSweeper(
+  initial: SweepDefault,
+  options: { middleMs: number; isExempt(source: number): boolean },
+): Sweeper {
+  const windows = sortedUnique([initial.windowMs, 60_000]);
+  const ratios = sortedUnique([0.05, 0.1, 0.2, 0.5, initial.successRatio]);
+  const grid = Array.from({ length: 21 }, (_, i) => Math.round(10 ** (1 + i / 5)));
+  const rates = sortedUnique([...grid, initial.synRate]), lowest = rates[0]!;
+  const configs: Config[] = windows.flatMap((windowMs) => ratios.map((ratio) => ({ windowMs, ratio })));
+  const longestMs = windows.at(-1)!, least = Math.ceil(lowest * windows[0]! / 1000), half = Math.ceil(least / 2);
+  const limits = windows.map((windowMs) => rates.map((rate) => Math.max(1, Math.ceil(rate * windowMs / 1000 - 1e-9))));
+  const durationMs = initial.blockDurationMs;
+
+  /** Over all streams: by source, the highest level by configuration and half; by class, SYNs by configuration and level. */
+  const bySource = new Map<number, Int16Array>();
+  const abusive = new Float64Array(configs.length * rates.length);
+  let abusiveSyn = 0;
+
+  /** The highest level whose count is at most `syn`; -1 for none. */
+  const levelOf = (window: number, syn: number): number => {
+    const counts = limits[window]!;
+    if (syn < counts[0]!) return -1;
+    let low = 0, high = counts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (counts[middle]! <= syn) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  };
+
+  const seen = emptySeen();
+  const judge = (candidate: Candidate, now: 0 | 1) => {
+    const { rows, triggers, highest, dropped } = candidate, own = rows.at(-1)!;
+    for (const [w, windowMs] of windows.entries()) {
+      const pieces = look(rows, windowMs, seen);
+      for (const [r, ratio] of ratios.entries()) {
+        const config = w * ratios.length + r, list = triggers[config]!;
+        while (list.length > 0 && list[0]!.beginMs + durationMs < own.endMs) list.shift();
+        const blocking = list[0]; // the strongest of those that still block
+        if (blocking) dropped[config * rates.length + blocking.level]! += own.syn;
+        const possible = levelOf(w, possibleSyn(seen, ratio)), at = 2 * config + now;
+        if (possible > highest[at]!) highest[at] = possible;
+        const level = levelOf(w, certainSyn(seen, { pieces }, ratio));
+        if (level < 0) continue;
+        // A stronger trigger outlives those before it that are no stronger.
+        while (list.length > 0 && list.at(-1)!.level <= level) list.pop();
+        list.push({ beginMs: own.beginMs, level });
+      }
+    }
+  };
+
+  return {
+    stream(tally) {
+      const candidates: Candidate[] = [];
+      let candidateOf = new Int32Array(0), recentSyn = new Float64Array(0), lastEndMs = new Float64Array(0);
+      return {
+        add({ cells, beginMs, endMs }, keyOf) {
+          if (tally.keys.count > recentSyn.length) {
+            recentSyn = atLeast(recentSyn, tally.keys.count);
+            lastEndMs = atLeast(lastEndMs, recentSyn.length);
+            candidateOf = atLeast(candidateOf, recentSyn.length);
+          }
+          const now = endMs <= options.middleMs ? 0 : 1;
+          for (let i = 0; i < cells.count; i++) {
+            const key = keyOf[i]!, syn = cells.syn[i]!;
+            if (key < 0) continue;
+            if (lastEndMs[key]! <= beginMs - longestMs) recentSyn[key] = 0;
+            const before = recentSyn[key]!;
+            recentSyn[key] = before + syn;
+            lastEndMs[key] = endMs;
+            if (candidateOf[key] === 0) {
+              if (before + syn < half) continue;
+              if (options.isExempt(cells.source[i]!)) {
+                recentSyn[key] = -Infinity;
+                continue;
+              }
+              candidateOf[key] = candidates.push(createCandidate(key, configs.length, rates.length));
+            }
+            const candidate = candidates[candidateOf[key]! - 1]!, { rows } = candidate;
+            while (rows.length > 0 && rows[0]!.endMs <= beginMs - longestMs) rows.shift();
+            const row = { beginMs, endMs, syn, handshakeAck: cells.handshakeAck[i]!, data: cells.data[i]! };
+            rows.push({ ...row, before: rows.length === 0 ? before : 0 });
+            // What is not near any level need not be judged; what a block drops must be.
+            if (recentSyn[key]! >= least || candidate.triggers.some((list) => list.length > 0)) judge(candidate, now);
+            if (recentSyn[key]! >= least) {
+              let sum = rows[0]!.before;
+              for (const one of rows) sum += one.syn;
+              recentSyn[key] = sum;
+            }
+          }
+        },
+        finish() {
+          const classes: SourceClass[] = Array.from({ length: tally.sourceCount }, (_, local) => tally.classOf(local));
+          const isAbusive = (local: number) => {
+            if (options.isExempt(tally.global[local]!)) return false;
+            return classes[local] === "likely abusive" || classes[local] === "unknown";
+          };
+          for (let local = 0; local < tally.sourceCount; local++) {
+            if (isAbusive(local)) abusiveSyn += tally.bySource.syn[local]!;
+          }
+          for (const { key, highest, dropped } of candidates) {
+            const local = tally.keys.first(key), source = tally.global[local]!;
+            if (highest.some((level) => level >= 0)) {
+              const known = bySource.get(source);
+              if (known) highest.forEach((level, i) => known[i] = Math.max(known[i]!, level));
+              else bySource.set(source, highest);
+            }
+            if (isAbusive(local)) dropped.forEach((syn, i) => abusive[i]! += syn);
+          }
+        },
+      };
+    },
+    finish(marks, bounders, fpLimit) {
+      // Few numbers of hits are met again and again.
+      const known = new Map<Bounder, Map<string, number | null>>();
+      const upperOf = (bounder: Bounder, hits: readonly number[]): number | null => {
+        const limits = known.get(bounder) ?? new Map<string, number | null>(), key = hits.join();
+        known.set(bounder, limits);
+        if (!limits.has(key)) limits.set(key, bounder.of(hits).upper);
+        return limits.get(key)!;
+      };
+      const points: (SweepPoint & { level: number; stable: boolean })[] = [];
+      for (const [c, { windowMs, ratio }] of configs.entries()) {
+        for (const [level, rate] of rates.entries()) {
+          const hits: [number[], number[], number[]] = [[], [], []];
+          let sources = 0;
+          for (const [source, highest] of bySource) {
+            const inHalf = [highest[2 * c]! >= level, highest[2 * c + 1]! >= level];
+            if (!inHalf[0] && !inHalf[1]) continue;
+            sources++;
+            if (marks.total[source]! & LEGITIMATE) hits[2].push(source);
+            for (const h of [0, 1] as const) if (inHalf[h]) hits[h].push(source);
+          }
+          const upper = upperOf(bounders.total, hits[2]);
+          let syn = 0;
+          for (let l = level; l < rates.length; l++) syn += abusive[c * rates.length + l]!;
+          points.push({
+            window_sec: windowMs / 1000,
+            syn_rate: rate,
+            success_ratio: ratio,
+            blocked_abusive_syn_share: abusiveSyn > 0 ? syn / abusiveSyn : 0,
+            sources,
+            legitimate_hit: hits[2].length,
+            upper,
+            level,
+            stable: bounders.halves.every((bounder, h) => (upperOf(bounder, hits[h]!) ?? 1) <= fpLimit),
+          });
+        }
+      }
+      const strip = ({ level: _, stable: __, ...point }: typeof points[number]): SweepPoint => point;
+      const allowed = points.filter((p) =>
+        p.stable && p.upper !== null && p.upper <= fpLimit && p.blocked_abusive_syn_share > 0
+      );
+      // Of equal effect, the highest rate and the lowest ratio: the least that does it.
+      allowed.sort((a, b) =>
+        b.blocked_abusive_syn_share - a.blocked_abusive_syn_share || b.syn_rate - a.syn_rate ||
+        a.success_ratio - b.success_ratio || a.window_sec - b.window_sec
+      );
+      const isDefault = (p: SweepPoint) =>
+        p.window_sec === initial.windowMs / 1000 && p.syn_rate === initial.synRate &&
+        p.success_ratio === initial.successRatio;
+      return {
+        points: points.map(strip),
+        default: strip(points.find(isDefault)!),
+        recommended: allowed[0] ? strip(allowed[0]) : null,
+        fp_limit: fpLimit,
+      };
+    },
+  };
+}
+
+function createCandidate(key: number, configs: number, levels: number): Candidate {
+  return {
+    key,
+    rows: [],
+    triggers: Array.from({ length: configs }, () => []),
+    highest: new Int16Array(2 * configs).fill(-1),
+    dropped: new Float64Array(configs * levels),
+  };
+}
+
+/** Fills `seen` for windows that end in the last row, as Recent does; returns how many windows cover that. */
+function look(rows: readonly Row[], windowMs: number, seen: Seen): number {
+  const own = rows.at(-1)!;
+  for (const sums of [seen.touch, seen.run, seen.own]) {
+    sums.syn = own.syn;
+    sums.handshakeAck = own.handshakeAck;
+    sums.data = own.data;
+  }
+  seen.touch.syn += own.before;
+  seen.inner.handshakeAck = seen.inner.data = 0;
+  let running = true;
+  for (let i = rows.length - 2; i >= 0; i--) {
+    const row = rows[i]!;
+    if (row.endMs <= own.beginMs - windowMs) break;
+    seen.touch.syn += row.syn + row.before;
+    seen.touch.handshakeAck += row.handshakeAck;
+    seen.touch.data += row.data;
+    running &&= follows(row, rows[i + 1]!) && own.endMs - row.beginMs <= windowMs * WINDOW_SLACK;
+    if (running) seen.run.syn += row.syn;
+    if (row.beginMs < own.endMs - windowMs) continue;
+    seen.inner.handshakeAck += row.handshakeAck;
+    seen.inner.data += row.data;
+  }
+  return Math.max(1, Math.ceil((own.endMs - own.beginMs) / (windowMs * WINDOW_SLACK)));
+}
+
+function sortedUnique(values: readonly number[]): number[] {
+  return [...new Set(values)].sort((a, b) => a - b);
+}

@@ -1,0 +1,400 @@
+/**
+ * What was counted of each source and port on a stream, and which sources look legitimate by it.
+ *
+ * Columns by (source, port) and by source; nothing is kept by interval but what lies within two windows. A source is
+ * judged by evidence apart from what triggered: intervals outside of its own possible blocks and triggering windows,
+ * both widened by W. Whether an interval is outside is known only when later windows can't reach back to it, so each
+ * waits that long before it counts. The same is kept for the current half of the time and the current day, and
+ * noted down when those end. Pure.
+ */
+import type { Interval, Sources } from "../evidence/interval.ts";
+import { atLeast, createPairs, type Pairs } from "../evidence/pairs.ts";
+import type { Decision } from "../policy/policy.ts";
+import { LEGITIMATE } from "./bound.ts";
+import type { SourceClass } from "./summary.ts";
+
+/** What is marked by source number: over all time, by half, by day. */
+export interface Marks {
+  total: Uint8Array;
+  halves: [Uint8Array, Uint8Array];
+  /** By day since 1970, UTC. */
+  days: Map<number, Uint8Array>;
+}
+
+/** No marks yet. */
+export function createMarks(sources: number): Marks {
+  return {
+    total: new Uint8Array(sources),
+    halves: [new Uint8Array(sources), new Uint8Array(sources)],
+    days: new Map(),
+  };
+}
+
+/** The marks of a day. */
+export function marksOfDay(marks: Marks, day: number): Uint8Array {
+  let column = marks.days.get(day);
+  if (!column) marks.days.set(day, column = new Uint8Array(marks.total.length));
+  return column;
+}
+
+/** Likely legitimate: at least so many intervals of use, in so many periods of ten minutes. */
+const LEAST_USES = 3, LEAST_PERIODS = 2, PERIOD_MS = 600_000;
+/** An interval of a source is unanswered if it opened at least so many connections and used none. */
+const UNANSWERED_SYN = 10;
+/** Evidence waits for no longer than this, whatever a policy's window is: memory has to end somewhere. */
+const LONGEST_WAIT_MS = 600_000;
+
+const TOTAL = 0, HALF = 1, DAY = 2;
+
+/** Evidence outside of what triggered, by source. */
+interface Scope {
+  uses: Uint32Array;
+  periods: Uint16Array;
+  lastPeriod: Int32Array;
+  syn: Float64Array;
+  handshakeAck: Float64Array;
+  data: Float64Array;
+}
+
+/** Evidence of one interval that waits. */
+interface Waiting {
+  beginMs: number;
+  endMs: number;
+  count: number;
+  source: Int32Array;
+  opened: Float64Array;
+  handshakeAck: Float64Array;
+  data: Float64Array;
+}
+
+/** The columns of a stream. */
+export interface Tally {
+  /** (local source, port) → key. */
+  readonly keys: Pairs;
+  /** Number of a local source among all, and back; -1 if the stream has not seen it. */
+  readonly global: Uint32Array;
+  readonly sourceCount: number;
+  localOf(source: number): number;
+  /** By key. */
+  readonly counters: Record<"packets" | "bytes" | "syn" | "handshakeAck" | "rst" | "data", Float64Array>;
+  readonly maxSynRate: Float64Array;
+  readonly firstMs: Float64Array;
+  readonly lastMs: Float64Array;
+  readonly intervals: Uint32Array;
+  /** By local source: over all time. */
+  readonly bySource: Record<"syn" | "handshakeAck" | "data", Float64Array>;
+  readonly sourceIntervals: Uint32Array;
+  readonly firstInterval: Uint32Array;
+  /** Counts an interval, the `index`th of the stream; returns the keys of its cells, -1 where nothing was counted. */
+  add(interval: Interval, index: number): Int32Array;
+  /** Takes a decision's window and block out of what its source is judged by. */
+  exclude(decision: Decision): void;
+  /** Takes an interval in which something of a source would have been dropped out of what it is judged by. */
+  excludeInterval(source: number, interval: Interval): void;
+  /** Lets what no later window can reach count; without an interval, all of it. */
+  settle(next?: Interval): void;
+  /** Of a local source, over all time. */
+  classOf(local: number): SourceClass;
+  /** What makes its class, in words. */
+  describe(local: number): string;
+  /** Whether its use looks like several users behind one address, and why. */
+  sharedReason(local: number): string | undefined;
+  /** Whether it has been in use for at least half of the ten-minute periods, and for an hour. */
+  isLongKnown(local: number): boolean;
+}
+
+/** An empty tally. `marks` receive what is found of the sources, by their number among all. */
+export function createTally(
+  sources: Sources,
+  options: { windowMs: number; middleMs: number; marks: readonly Marks[] },
+): Tally {
+  const widenMs = Math.min(options.windowMs, LONGEST_WAIT_MS), keys = createPairs();
+  const localOf = new Int32Array(sources.count).fill(-1);
+  let global = new Uint32Array(0), sourceCount = 0, watchedPeriods = 0, lastWatched = -1, longestMs = 0;
+  const doubles = () => new Float64Array(0);
+  const counters = {
+    packets: doubles(),
+    bytes: doubles(),
+    syn: doubles(),
+    handshakeAck: doubles(),
+    rst: doubles(),
+    data: doubles(),
+  };
+  let maxSynRate = doubles(), firstMs = doubles(), lastMs = doubles(), intervals = new Uint32Array(0);
+  const bySource = { syn: doubles(), handshakeAck: doubles(), data: doubles() };
+  let sourceIntervals = new Uint32Array(0), firstInterval = new Uint32Array(0);
+  /** By local source: what is not evidence, and the part of that where something triggered. */
+  let outFrom = doubles(), outUntil = doubles(), triggerFrom = doubles(), triggerUntil = doubles();
+  let usesInside = new Uint32Array(0), unanswered = new Uint32Array(0);
+  const scopes: [Scope, Scope, Scope] = [emptyScope(), emptyScope(), emptyScope()];
+  const waiting: Waiting[] = [], spare: Waiting[] = [];
+  let keyOf = new Int32Array(0), half = 0, day = -1;
+
+  const growSources = (count: number) => {
+    if (count <= global.length) return;
+    global = atLeast(global, count);
+    for (const name of ["syn", "handshakeAck", "data"] as const) bySource[name] = atLeast(bySource[name], count);
+    [sourceIntervals, firstInterval] = [atLeast(sourceIntervals, count), atLeast(firstInterval, count)];
+    [outFrom, outUntil] = [atLeast(outFrom, count), atLeast(outUntil, count, -Infinity)];
+    [triggerFrom, triggerUntil] = [atLeast(triggerFrom, count), atLeast(triggerUntil, count, -Infinity)];
+    [usesInside, unanswered] = [atLeast(usesInside, count), atLeast(unanswered, count)];
+    for (const scope of scopes) growScope(scope, count);
+  };
+  const growKeys = (count: number) => {
+    if (count <= maxSynRate.length) return;
+    for (const name of Object.keys(counters) as (keyof typeof counters)[]) {
+      counters[name] = atLeast(counters[name], count);
+    }
+    [maxSynRate, firstMs, lastMs] = [atLeast(maxSynRate, count), atLeast(firstMs, count), atLeast(lastMs, count)];
+    intervals = atLeast(intervals, count);
+  };
+
+  const isLegitimate = ({ uses, periods, syn, handshakeAck }: Scope, local: number) =>
+    uses[local]! >= LEAST_USES && periods[local]! >= LEAST_PERIODS && handshakeAck[local]! >= syn[local]! / 2;
+
+  /** Marks the sources that a scope finds legitimate, and begins it anew. */
+  const close = (scope: Scope, columnOf: (marks: Marks) => Uint8Array) => {
+    const columns = options.marks.map(columnOf);
+    for (let local = 0; local < sourceCount; local++) {
+      if (!isLegitimate(scope, local)) continue;
+      for (const column of columns) column[global[local]!]! |= LEGITIMATE;
+    }
+    for (const column of Object.values(scope)) column.fill(0);
+    scope.lastPeriod.fill(-1);
+  };
+
+  const count = (evidence: Waiting) => {
+    const now = evidence.endMs <= options.middleMs ? 0 : 1, today = dayOf(evidence.endMs);
+    if (now !== half) {
+      close(scopes[HALF], (marks) => marks.halves[0]);
+      half = now;
+    }
+    if (today !== day) {
+      const ended = day;
+      if (ended >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, ended));
+      day = today;
+    }
+    const { beginMs, endMs } = evidence, period = Math.floor((endMs - 1) / PERIOD_MS);
+    if (period !== lastWatched) [lastWatched, watchedPeriods] = [period, watchedPeriods + 1];
+    for (let i = 0; i < evidence.count; i++) {
+      const local = evidence.source[i]!, opened = evidence.opened[i]!;
+      const handshakeAck = evidence.handshakeAck[i]!, data = evidence.data[i]!;
+      const used = opened > 0 && handshakeAck > 0 && data > 0;
+      if (opened >= UNANSWERED_SYN && (handshakeAck === 0 || data === 0)) unanswered[local]!++;
+      if (beginMs < outUntil[local]! && endMs > outFrom[local]!) {
+        if (used && beginMs < triggerUntil[local]! && endMs > triggerFrom[local]!) usesInside[local]!++;
+        continue;
+      }
+      for (let s = TOTAL; s <= DAY; s++) {
+        const scope = scopes[s]!;
+        scope.syn[local]! += opened;
+        scope.handshakeAck[local]! += handshakeAck;
+        scope.data[local]! += data;
+        if (!used) continue;
+        scope.uses[local]!++;
+        if (scope.lastPeriod[local] === period) continue;
+        scope.lastPeriod[local] = period;
+        if (scope.periods[local]! < 0xffff) scope.periods[local]!++;
+      }
+    }
+  };
+
+  const extend = (local: number, from: number, until: number) => {
+    // An older range matters only to evidence that still waits: what lies near is taken as one.
+    if (from > outUntil[local]! + 2 * widenMs + 2 * longestMs) outFrom[local] = from;
+    else outFrom[local] = Math.min(outFrom[local]!, from);
+    outUntil[local] = Math.max(outUntil[local]!, until);
+  };
+
+  const classOf = (local: number): SourceClass => {
+    const scope = scopes[TOTAL];
+    if (isLegitimate(scope, local)) return usesInside[local]! > 0 ? "mixed" : "likely legitimate";
+    const unused = scope.handshakeAck[local] === 0 || scope.data[local] === 0;
+    return scope.syn[local]! > 0 && unused ? "likely abusive" : "unknown";
+  };
+
+  return {
+    keys,
+    get global() {
+      return global;
+    },
+    get sourceCount() {
+      return sourceCount;
+    },
+    localOf: (source) => localOf[source]!,
+    counters,
+    get maxSynRate() {
+      return maxSynRate;
+    },
+    get firstMs() {
+      return firstMs;
+    },
+    get lastMs() {
+      return lastMs;
+    },
+    get intervals() {
+      return intervals;
+    },
+    bySource,
+    get sourceIntervals() {
+      return sourceIntervals;
+    },
+    get firstInterval() {
+      return firstInterval;
+    },
+    add(interval, index) {
+      const { cells, beginMs, endMs } = interval, seconds = (endMs - beginMs) / 1000;
+      longestMs = Math.max(longestMs, endMs - beginMs);
+      keyOf = atLeast(keyOf, cells.count);
+      const evidence = spare.pop() ?? emptyWaiting();
+      Object.assign(evidence, { beginMs, endMs, count: 0 });
+      growWaiting(evidence, cells.count);
+      for (let i = 0; i < cells.count;) {
+        const source = cells.source[i]!;
+        let local = localOf[source]!, opened = 0, syn = 0, handshakeAck = 0, data = 0;
+        while (i < cells.count && cells.source[i] === source && cells.packets[i] === 0) keyOf[i++] = -1;
+        if (i === cells.count || cells.source[i] !== source) continue;
+        if (local < 0) {
+          local = localOf[source] = sourceCount++;
+          growSources(sourceCount);
+          global[local] = source;
+          firstInterval[local] = index;
+        }
+        for (; i < cells.count && cells.source[i] === source; i++) {
+          // Cumulative snapshots repeat what they have seen, idle or not.
+          if (cells.packets[i] === 0) {
+            keyOf[i] = -1;
+            continue;
+          }
+          const before = keys.count, key = keyOf[i] = keys.of(local, cells.port[i]!);
+          if (key === before) {
+            growKeys(keys.count);
+            firstMs[key] = beginMs;
+          }
+          const ownSyn = cells.syn[i]!, rate = ownSyn / seconds;
+          counters.packets[key]! += cells.packets[i]!;
+          counters.bytes[key]! += cells.bytes[i]!;
+          counters.syn[key]! += ownSyn;
+          counters.handshakeAck[key]! += cells.handshakeAck[i]!;
+          counters.rst[key]! += cells.rst[i]!;
+          counters.data[key]! += cells.data[i]!;
+          if (rate > maxSynRate[key]!) maxSynRate[key] = rate;
+          lastMs[key] = endMs;
+          intervals[key]!++;
+          syn += ownSyn;
+          opened += ownSyn - cells.synAck[i]!;
+          handshakeAck += cells.handshakeAck[i]!;
+          data += cells.data[i]!;
+        }
+        bySource.syn[local]! += syn;
+        bySource.handshakeAck[local]! += handshakeAck;
+        bySource.data[local]! += data;
+        sourceIntervals[local]!++;
+        const at = evidence.count++;
+        evidence.source[at] = local;
+        evidence.opened[at] = opened;
+        evidence.handshakeAck[at] = handshakeAck;
+        evidence.data[at] = data;
+      }
+      waiting.push(evidence);
+      return keyOf;
+    },
+    exclude({ source, window, fromMs, untilMs }) {
+      const local = localOf[source]!;
+      if (local < 0) return;
+      extend(
+        local,
+        Math.min(window.beginMs, fromMs.earliest) - widenMs,
+        Math.max(window.endMs, untilMs.latest) + widenMs,
+      );
+      if (window.beginMs > triggerUntil[local]! + 2 * widenMs + 2 * longestMs) triggerFrom[local] = window.beginMs;
+      triggerUntil[local] = Math.max(triggerUntil[local]!, window.endMs);
+    },
+    excludeInterval(source, { beginMs, endMs }) {
+      const local = localOf[source]!;
+      if (local >= 0) extend(local, beginMs - widenMs, endMs + widenMs);
+    },
+    settle(next) {
+      const untilMs = next ? next.beginMs - 2 * widenMs - longestMs : Infinity;
+      while (waiting.length > 0 && waiting[0]!.endMs <= untilMs) {
+        const evidence = waiting.shift()!;
+        count(evidence);
+        spare.push(evidence);
+      }
+      if (next) return;
+      // The last half and day; over all time, columns stay for classOf().
+      const columns = options.marks.map((marks) => marks.total), current = half as 0 | 1;
+      for (let local = 0; local < sourceCount; local++) {
+        if (!isLegitimate(scopes[TOTAL], local)) continue;
+        for (const column of columns) column[global[local]!]! |= LEGITIMATE;
+      }
+      close(scopes[HALF], (marks) => marks.halves[current]);
+      if (day >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, day));
+    },
+    classOf,
+    describe(local) {
+      const { uses, periods, syn, handshakeAck, data } = scopes[TOTAL];
+      const counts = `${syn[local]} SYN, ${handshakeAck[local]} bare ACKs and ${data[local]} packets with payload`;
+      const outside = `outside of what triggered: ${counts}, in use in ${uses[local]} intervals of ${periods[local]} ` +
+        `ten-minute periods`;
+      return usesInside[local]! > 0 ? `${outside}; in use in ${usesInside[local]} triggering intervals, too` : outside;
+    },
+    sharedReason(local) {
+      if (classOf(local) === "mixed") return "in use both outside of what triggered and inside";
+      const scope = scopes[TOTAL];
+      if (!isLegitimate(scope, local) || unanswered[local]! < LEAST_USES) return undefined;
+      return `in use in ${scope.uses[local]} intervals, and in ${
+        unanswered[local]
+      } at least ${UNANSWERED_SYN} SYN and no use`;
+    },
+    isLongKnown(local) {
+      const { periods } = scopes[TOTAL];
+      return isLegitimate(scopes[TOTAL], local) && periods[local]! >= Math.max(6, Math.min(0xffff, watchedPeriods) / 2);
+    },
+  };
+}
+
+/** Day since 1970, UTC, of an interval by its end. */
+export function dayOf(endMs: number): number {
+  return Math.floor((endMs - 1) / 86_400_000);
+}
+
+function emptyScope(): Scope {
+  return {
+    uses: new Uint32Array(0),
+    periods: new Uint16Array(0),
+    lastPeriod: new Int32Array(0),
+    syn: new Float64Array(0),
+    handshakeAck: new Float64Array(0),
+    data: new Float64Array(0),
+  };
+}
+
+function growScope(scope: Scope, count: number): void {
+  scope.uses = atLeast(scope.uses, count);
+  scope.periods = atLeast(scope.periods, count);
+  scope.lastPeriod = atLeast(scope.lastPeriod, count, -1);
+  scope.syn = atLeast(scope.syn, count);
+  scope.handshakeAck = atLeast(scope.handshakeAck, count);
+  scope.data = atLeast(scope.data, count);
+}
+
+function emptyWaiting(): Waiting {
+  const doubles = () => new Float64Array(0);
+  return {
+    beginMs: 0,
+    endMs: 0,
+    count: 0,
+    source: new Int32Array(0),
+    opened: doubles(),
+    handshakeAck: doubles(),
+    data: doubles(),
+  };
+}
+
+function growWaiting(evidence: Waiting, count: number): void {
+  evidence.source = atLeast(evidence.source, count);
+  evidence.opened = atLeast(evidence.opened, count);
+  evidence.handshakeAck = atLeast(evidence.handshakeAck, count);
+  evidence.data = atLeast(evidence.data, count);
+}
