@@ -50,7 +50,7 @@ export const fail2ban: Format = {
     const filter = [
       "[Definition]",
       "# Lines such as: 2026-11-21T00:49:04Z ibsr candidate src=192.0.2.7",
-      String.raw`failregex = ^\s*ibsr candidate src=<SUBNET>(?:\s|$)`,
+      "failregex = ^\\s*ibsr candidate src=<SUBNET>(?:\\s|$)",
       "ignoreregex =",
     ];
     const config = jails.flatMap(({ name, entries: [first] }) => [

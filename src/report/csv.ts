@@ -1,0 +1,133 @@
+/**
+ * What programs and spreadsheets read: evidence.csv, would_block.jsonl, rules.json, summary.json, manifest.json.
+ *
+ * Each is a sequence of texts, so that a report on a million sources needs the memory of a few lines. Schemas of the
+ * JSON files lie beside this file and beside ruleset.ts. Pure.
+ */
+import type { RuleSet } from "../rules/ruleset.ts";
+import type { Comparison } from "./compare.ts";
+import { escapeCsv } from "./escape.ts";
+import type { Assessment, NamedDecision, SourceRow, Summary } from "./summary.ts";
+
+/** A file the report rests on. */
+export interface InputFile {
+  path: string;
+  /** Hexadecimal. */
+  sha256: string;
+  bytes: number;
+  lines: number;
+}
+
+/** A file of the report. */
+export type OutputFile = Omit<InputFile, "lines">;
+
+/** `manifest.json`: what a report was made of, how, and what it consists of; itself left out. */
+export interface Manifest {
+  format: "ibsr-manifest";
+  version: 1;
+  ibsr_version: string;
+  generated_at_unix_sec: number;
+  options: Summary["options"];
+  policy: RuleSet["policy"];
+  inputs: InputFile[];
+  outputs: OutputFile[];
+}
+
+type Cell = string | number | null;
+
+/** Columns of evidence.csv, in order. */
+const COLUMNS: readonly (readonly [string, (row: SourceRow) => Cell])[] = [
+  ["hostname", (row) => row.hostname],
+  ["iface", (row) => row.iface],
+  ["source", (row) => row.source],
+  ["dst_port", (row) => row.dst_port],
+  ["decision", (row) => row.decision],
+  ["class", (row) => row.class],
+  ["rules", (row) => row.rules.join(";")],
+  ["packets", (row) => row.packets],
+  ["bytes", (row) => row.bytes],
+  ["syn", (row) => row.syn],
+  ["handshake_ack", (row) => row.handshake_ack],
+  ["rst", (row) => row.rst],
+  ["data", (row) => row.data],
+  ["max_syn_rate", (row) => known(row.max_syn_rate)],
+  ["handshake_ratio", (row) => known(row.handshake_ratio)],
+  ["first_unix_sec", (row) => row.first_unix_sec],
+  ["last_unix_sec", (row) => row.last_unix_sec],
+  ["intervals", (row) => row.intervals],
+  ["would_block_packets_lower", (row) => row.would_block.packets.lower],
+  ["would_block_packets_upper", (row) => row.would_block.packets.upper],
+  ["would_block_bytes_lower", (row) => row.would_block.bytes.lower],
+  ["would_block_bytes_upper", (row) => row.would_block.bytes.upper],
+  ["would_block_syn_lower", (row) => row.would_block.syn.lower],
+  ["would_block_syn_upper", (row) => row.would_block.syn.upper],
+];
+
+/** The number, or null where JSON and CSV have none. */
+function known(value: number | null): number | null {
+  return value !== null && Number.isFinite(value) ? value : null;
+}
+
+/** evidence.csv: a header and a line a source and port on a stream (RFC 4180: lines end with CR LF). */
+export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string> {
+  yield COLUMNS.map(([name]) => name).join(",") + "\r\n";
+  for (const row of sources) yield COLUMNS.map(([, cell]) => escapeCsv(cell(row))).join(",") + "\r\n";
+}
+
+/** would_block.jsonl: a line a decision, in the order of streams and time. Times are seconds, null is for good. */
+export function* renderDecisions(decisions: Iterable<NamedDecision>): Generator<string> {
+  for (const decision of decisions) yield JSON.stringify(toLine(decision)) + "\n";
+}
+
+function toLine(decision: NamedDecision) {
+  const { rule, action, certain, hostname, iface, source, prefix, ports = [], window } = decision;
+  return {
+    rule,
+    action,
+    certain,
+    hostname,
+    iface,
+    source,
+    prefix: prefix ?? null,
+    /** Empty: all ports. */
+    dst_ports: ports,
+    window: { begin_unix_sec: toSeconds(window.beginMs), end_unix_sec: toSeconds(window.endMs) },
+    from_unix_sec: earliestAndLatest(decision.fromMs),
+    until_unix_sec: earliestAndLatest(decision.untilMs),
+    measured: finite(decision.measured),
+    thresholds: finite(decision.thresholds),
+    formula: decision.formula,
+  };
+}
+
+function toSeconds(ms: number): number | null {
+  return Number.isFinite(ms) ? ms / 1000 : null;
+}
+
+function earliestAndLatest({ earliest, latest }: { earliest: number; latest: number }) {
+  return { earliest: toSeconds(earliest), latest: toSeconds(latest) };
+}
+
+function finite(values: Record<string, number>): Record<string, number | null> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, known(value)]));
+}
+
+/** JSON for a file: two spaces, a newline at the end. Not a number and infinite become null, as JSON has it. */
+export function* renderJson(value: RuleSet | Summary | Manifest | Comparison): Generator<string> {
+  yield JSON.stringify(value, null, 2) + "\n";
+}
+
+/** The manifest of a report. */
+export function toManifest({ summary }: Assessment, inputs: InputFile[], outputs: OutputFile[]): Manifest {
+  const { engine, profile, sha256 } = summary.policy;
+  return {
+    format: "ibsr-manifest",
+    version: 1,
+    ibsr_version: summary.ibsr_version,
+    generated_at_unix_sec: summary.generated_at_unix_sec,
+    options: summary.options,
+    policy: { engine, ...(profile === undefined ? {} : { profile }), ...(sha256 === undefined ? {} : { sha256 }) },
+    inputs,
+    outputs,
+  };
+}

@@ -1,0 +1,188 @@
+/**
+ * The report's sentences, for HTML and Markdown alike: what was seen, what would have happened, who would have been
+ * harmed, what was not seen. Numbers come from the summary and are only formatted. Plain text, not escaped. Pure.
+ */
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatLimit,
+  formatNumberOf,
+  formatRange,
+  formatShare,
+  formatSpan,
+} from "./format.ts";
+import type { FpBound, Gate, Impact, SourceRow, Summary } from "./summary.ts";
+
+/** One of the three numbers that a report begins with. */
+export interface Headline {
+  title: string;
+  /** The number, with its bounds. */
+  big: string;
+  /** Of what. */
+  of: string;
+  /** What it rests on, a line each. */
+  basis: string[];
+}
+
+/** What would be blocked. */
+export function blockedHeadline({ impact, would_block_sources, traffic }: Summary): Headline {
+  const { certain: lower, possible: upper } = would_block_sources;
+  return {
+    title: "What would be blocked",
+    big: traffic.syn === 0 ? "nothing" : formatRange(impact.share.syn, formatShare),
+    of: "of all connection attempts (SYN)",
+    basis: [
+      `${formatRange(impact.syn)} of ${formatCount(traffic.syn)} SYN, from ${formatRange({ lower, upper })} of ${
+        formatNumberOf(traffic.sources, "source")
+      }.`,
+      `${formatRange(impact.share.packets, formatShare)} of packets, ${
+        formatRange(impact.share.bytes, formatShare)
+      } of bytes.`,
+    ],
+  };
+}
+
+/** Who would be harmed. */
+export function harmHeadline({ false_positives }: Summary): Headline {
+  const { legitimate, hit, upper, harm } = false_positives;
+  return {
+    title: "Who would be harmed",
+    big: formatLimit(upper),
+    of: "of likely-legitimate sources, at 95\u00a0% confidence",
+    basis: [
+      legitimate === 0
+        ? "No source could be told to be likely legitimate, so the share can't be bounded."
+        : `${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} would be blocked.`,
+      harm.sources === 0
+        ? "No connection of a likely-legitimate or shared address would be blocked."
+        : `${
+          formatNumberOf(harm.sources, "likely-legitimate or shared address", "likely-legitimate or shared addresses")
+        } would lose ${formatRange(harm.connections)} connections in ${formatRange(harm.blocked_minutes)} minutes.`,
+    ],
+  };
+}
+
+/** What was not seen. */
+export function unseenHeadline({ evidence, limits }: Summary): Headline {
+  return {
+    title: "What was not seen",
+    big: formatShare(1 - evidence.coverage),
+    of: `of ${formatDuration(evidence.observed_sec)}: nobody watched`,
+    basis: [
+      `${formatDuration(limits.gaps_sec)} in gaps, ${formatNumberOf(limits.restarts, "restart")}.`,
+      `${formatShare(limits.loss)} of packets counted without their source.`,
+    ],
+  };
+}
+
+/** What the report rests on. */
+export function seenSentence({ evidence, traffic }: Summary): string {
+  const { streams } = evidence;
+  return `Over ${formatDuration(evidence.observed_sec)} (${
+    formatSpan(evidence.start_unix_sec, evidence.end_unix_sec)
+  }), ${formatNumberOf(streams.length, "interface")} took ${formatCount(traffic.packets)} packets (${
+    formatBytes(traffic.bytes)
+  }) and ${formatNumberOf(traffic.syn, "connection attempt")} (SYN) from ${
+    formatNumberOf(traffic.sources, "source")
+  }; ${formatShare(evidence.coverage)} of the time was watched.`;
+}
+
+/** What the policy would have done. */
+export function impactSentence(summary: Summary): string {
+  const { impact, would_block_sources: { certain: lower, possible: upper }, time_to_block, traffic } = summary;
+  if (traffic.packets === 0) return "Nothing was counted, so nothing would have been blocked.";
+  if (upper === 0) return "No rule would have blocked any source.";
+  return `${formatRange({ lower, upper })} sources would have been blocked, and with them ${
+    formatRange(impact.syn)
+  } connection attempts, ${formatRange(impact.share.syn, formatShare)} of all. ${timeToBlockSentence(time_to_block)}`;
+}
+
+/** How fast, and what got through before. */
+export function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time_to_block"]): string {
+  if (median_sec === null) return "No time to block can be told.";
+  return `A block would have come ${formatDuration(median_sec)} after the onset (median; at most ${
+    formatDuration(max_sec)
+  }); ${formatCount(let_through.syn)} SYN in ${formatCount(let_through.packets)} packets (${
+    formatBytes(let_through.bytes)
+  }) got through before.`;
+}
+
+/** The bound, and what it rests on. */
+export function harmSentence({ legitimate, hit, point, upper, by_network }: FpBound): string {
+  if (legitimate === 0) {
+    return "No source could be told to be likely legitimate: who would have been harmed is unknown.";
+  }
+  return `Of ${formatNumberOf(legitimate, "likely-legitimate source")}, ${
+    formatCount(hit)
+  } would have been blocked at least once (${formatShare(point)}). With 95\u00a0% confidence the share is at most ${
+    formatShare(upper)
+  }; by network, ${formatCount(by_network.hit)} of ${formatCount(by_network.legitimate)}, at most ${
+    formatShare(by_network.upper)
+  }. The larger bound counts.`;
+}
+
+/** What escaped notice. */
+export function unseenSentence({ evidence, limits }: Summary): string {
+  return `${formatDuration(limits.gaps_sec)} of ${formatDuration(evidence.observed_sec)} (${
+    formatShare(1 - evidence.coverage)
+  }) were not watched, and ${formatNumberOf(limits.unattributed.packets, "packet")} (${
+    formatShare(limits.loss)
+  }) were counted without their source. What came unwatched is in no number; what came without a source widens the upper bounds of the whole.`;
+}
+
+/** How much of the SYNs comes from sources that can't be blocked to any use. */
+export function spoofingSentence(
+  { one_shot_sources, one_shot_syn, share_of_syn, likely_spoofed }: Summary["spoofing"],
+): string {
+  const share = `${formatNumberOf(one_shot_sources, "source")} sent at most 3 SYN in one interval and completed none: ${
+    formatNumberOf(one_shot_syn, "SYN", "SYN")
+  }, ${formatShare(share_of_syn)} of all.`;
+  return likely_spoofed
+    ? `${share} Most are likely spoofed. Rules by source chase addresses that never return; SYN cookies or filtering upstream help instead.`
+    : share;
+}
+
+/** Packets, bytes and connections with bounds, expectation and share, for a table. */
+export function listImpact({ packets, bytes, syn, share }: Impact) {
+  return [
+    {
+      what: "Connection attempts (SYN)",
+      bounds: formatRange(syn),
+      expected: formatCount(syn.expected),
+      share: formatRange(share.syn, formatShare),
+    },
+    {
+      what: "Packets",
+      bounds: formatRange(packets),
+      expected: formatCount(packets.expected),
+      share: formatRange(share.packets, formatShare),
+    },
+    {
+      what: "Bytes",
+      bounds: formatRange(bytes, formatBytes),
+      expected: formatBytes(bytes.expected),
+      share: formatRange(share.bytes, formatShare),
+    },
+  ];
+}
+
+/** Frames that were seen and not counted, by reason, in words. */
+export function listNotCounted(notCounted: Summary["limits"]["not_counted"]): { what: string; frames: string }[] {
+  if (notCounted === null) return [];
+  return [
+    { what: "Not TCP (UDP, ICMP, ARP, …)", frames: formatCount(notCounted.not_tcp) },
+    { what: "TCP to ports that are not monitored", frames: formatCount(notCounted.other_port) },
+    { what: "Malformed headers", frames: formatCount(notCounted.malformed) },
+    { what: "Later fragments, which have no TCP header", frames: formatCount(notCounted.later_fragment) },
+    { what: "Encapsulated (tunnels, MPLS, PPPoE, ESP)", frames: formatCount(notCounted.unknown_encapsulation) },
+  ];
+}
+
+/** How the outcome of a gate is said. */
+export const OUTCOMES: Record<Gate["outcome"], string> = { pass: "holds", fail: "fails", unknown: "can't be judged" };
+
+/** A source's class, where it was given one. */
+export function className(source: Pick<SourceRow, "class">): string {
+  return source.class ?? "not judged";
+}
