@@ -2,14 +2,19 @@
  * Ratios measured side by side in one run, on this machine: `deno task bench`.
  *
  * Each figure is the median of several rounds with its extremes; what it is compared with is measured in the same
- * rounds, in turn. Needs root. Absolute times say as much about the machine as about ibsr: quote ratios.
+ * rounds, in turn. `--only program|snapshot|export` measures one part. Needs root. Absolute times say as much about the machine as about ibsr: quote ratios.
  */
+import { existsSync } from "node:fs";
 import { readObjects } from "../src/objects.ts";
 import { toDelta } from "../src/counters.ts";
 import { encodeSnapshot } from "../src/snapshot.ts";
 import { openSpool } from "../src/spool.ts";
 import { openProgram } from "../src/xdp.ts";
 import { readKernelFile } from "../src/libc.ts";
+import { benchReport } from "./bench_report.ts";
+import { ibsrCommand } from "../tests/kernel/lab.ts";
+import { whatIsMissing } from "../tests/needs.ts";
+import { bytesOf, environmentOf, S3Server, segmentName } from "../tests/s3/server.ts";
 
 const [part, ...args] = Deno.args;
 
@@ -153,13 +158,94 @@ async function benchSnapshot(): Promise<void> {
   }
 }
 
+/** Starts a command; returns its seconds and its peak memory in MB. */
+async function measure(command: string, commandArgs: string[], env: Record<string, string>) {
+  const output = `${await Deno.makeTempFile()}`, start = performance.now();
+  const { success, stderr } = await new Deno.Command("/usr/bin/time", {
+    args: ["-f", "%M", "-o", output, command, ...commandArgs],
+    env,
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  const seconds = (performance.now() - start) / 1000;
+  if (!success) throw new Error(`${command}: ${new TextDecoder().decode(stderr)}`);
+  const peak = Number((await Deno.readTextFile(output)).trim()) / 1024;
+  await Deno.remove(output);
+  return { seconds, peak };
+}
+
+/** Uploads to Ceph's gateway on this machine, by ibsr and by two others, in turn. */
+async function benchExport(): Promise<void> {
+  const others = ["/usr/bin/aws", "/usr/bin/s3cmd", "/usr/bin/time"].filter((path) => !existsSync(path)).join(", ");
+  const missing = whatIsMissing("s3") ?? (others || undefined);
+  if (missing !== undefined) return console.log(`not measured, missing: ${missing}`);
+  console.log("| files | program | seconds, median (least–most) | MiB/s | time / ibsr's | peak RSS MB |");
+  console.log("|---|---|---|---|---|---|");
+  const folder = await Deno.makeTempDir(), environment = { AWS_DEFAULT_REGION: "us-east-1" };
+  for (const [count, mib] of [[200, 4], [4, 256]] as const) {
+    const input = `${folder}/${count}x${mib}`, results = new Map<string, { seconds: number; peak: number }[]>();
+    await Deno.mkdir(input);
+    for (let n = 0; n < count; n++) await Deno.writeFile(`${input}/${segmentName(n)}.zst`, bytesOf(mib << 20, n + 1));
+    for (let round = 0; round < 3; round++) {
+      await using server = await S3Server.start("radosgw"); // it keeps objects in memory
+      const env = { ...environmentOf(server), ...environment },
+        bucket = (name: string) => server.makeBucket(`${name}-${round}`);
+      const [ibsr, ibsrArgs] = ibsrCommand([
+        "export",
+        "s3",
+        "--input",
+        input,
+        "--endpoint",
+        server.endpoint,
+        "--bucket",
+      ]);
+      const programs: [string, () => Promise<{ seconds: number; peak: number }>][] = [
+        ["ibsr export s3", async () => await measure(ibsr, [...ibsrArgs, await bucket("ibsr"), "-v"], env)],
+        ["aws s3 cp --recursive", async () => {
+          const to = `s3://${await bucket("aws")}`, at = ["--endpoint-url", server.endpoint];
+          return await measure("/usr/bin/aws", [...at, "s3", "cp", "--quiet", "--recursive", input, to], env);
+        }],
+        ["s3cmd put --recursive", async () => {
+          const to = `s3://${await bucket("s3cmd")}`, { host, accessKey, secretKey } = server;
+          const at = ["--config=/dev/null", "--no-ssl", `--host=${host}`, `--host-bucket=${host}`, "--no-progress"];
+          const keys = [`--access_key=${accessKey}`, `--secret_key=${secretKey}`];
+          return await measure("s3cmd", [...at, ...keys, "put", "--recursive", `${input}/`, to], env);
+        }],
+      ];
+      for (const [name, start] of programs) results.set(name, [...results.get(name) ?? [], await start()]);
+      await Deno.remove(`${input}/export.jsonl`);
+    }
+    const ours = median(results.get("ibsr export s3")!.map(({ seconds }) => seconds));
+    for (const [name, rounds] of results) {
+      const seconds = rounds.map((r) => r.seconds),
+        peak = Math.max(...rounds.map((r) => r.peak)),
+        middle = median(seconds);
+      console.log(
+        `| ${count} × ${mib} MiB | ${name} | ${spread(seconds, 2)} | ${(count * mib / middle).toFixed(0)} | ` +
+          `${(middle / ours).toFixed(2)} | ${peak.toFixed(0)} |`,
+      );
+    }
+    await Deno.remove(input, { recursive: true });
+  }
+  await Deno.remove(folder, { recursive: true });
+}
+
 if (part === "rounds") {
   await snapshotRounds(Number(args[0]), Number(args[1]));
 } else {
   const cpu = /model name\s*: (.*)/.exec(readKernelFile("/proc/cpuinfo") ?? "")?.[1] ?? Deno.build.arch;
   console.log(`${cpu}, ${navigator.hardwareConcurrency} CPUs, Linux ${Deno.osRelease()}, Deno ${Deno.version.deno}\n`);
-  console.log("## The program, by BPF_PROG_TEST_RUN\n");
-  await benchProgram();
-  console.log("\n## A snapshot, from the maps to the disk\n");
-  await benchSnapshot();
+  const only = part === "--only" ? args[0] : undefined;
+  const sections: [string, string, () => Promise<void>][] = [
+    ["program", "The program, by BPF_PROG_TEST_RUN", benchProgram],
+    ["snapshot", "A snapshot, from the maps to the disk", benchSnapshot],
+    ["report", "Evidence, from segments to intervals", benchReport],
+    ["export", "An upload to a server on this machine", benchExport],
+  ];
+  for (const [name, title, bench] of sections) {
+    if (only !== undefined && only !== name) continue;
+    console.log(`## ${title}\n`);
+    await bench();
+    console.log();
+  }
 }

@@ -64,7 +64,8 @@ function check(name: string, find: () => Finding): Check {
   }
 }
 
-function failure(name: string, error: unknown): Check {
+/** A check that failed with that error; one that is none of ours is thrown on. */
+export function failure(name: string, error: unknown): Check {
   if (!(error instanceof IbsrError)) throw error;
   return { name, verdict: "fail", detail: error.message, hint: error.hint, kind: error.kind };
 }

@@ -9,7 +9,8 @@ import { statfsSync } from "node:fs";
 import { IbsrError, reason } from "./errors.ts";
 import { decodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
 import { readKernelFile } from "./libc.ts";
-import { listSegments } from "./segment.ts";
+import { historyOf, readLedger } from "./s3/ledger.ts";
+import { listSegments, type Segment } from "./segment.ts";
 
 /** The state of a spool and its collector. Times are seconds since 1970. */
 export interface Status {
@@ -24,8 +25,21 @@ export interface Status {
   late: boolean;
   coverage: Coverage | undefined;
   segments: { count: number; open: number; bytes: number; oldest: number | undefined };
+  /** Where segments are uploaded to, and what of them is not yet; undefined if nothing was ever uploaded from here. */
+  upload?: Upload | undefined;
   /** Bytes that the collector's user can still write there. */
   freeBytes: number;
+}
+
+/** What the export's ledger comes to. */
+export interface Upload {
+  target: string;
+  /** Sealed segments that are not stored there. */
+  waiting: { count: number; bytes: number; oldest: number | undefined };
+  /** When an object was stored last. */
+  last: number | undefined;
+  /** Multipart uploads that the next run goes on with. */
+  unfinished: number;
 }
 
 /** How much of a time was counted. */
@@ -67,7 +81,27 @@ export function readStatus(directory: string, now: number): Status {
       bytes: segments.reduce((sum, s) => sum + s.bytes, 0),
       oldest: segments[0] ? segments[0].start / 1000 : undefined,
     },
+    upload: readUpload(directory, segments),
     freeBytes: bavail * bsize,
+  };
+}
+
+function readUpload(directory: string, segments: readonly Segment[]): Upload | undefined {
+  const ledger = readLedger(directory);
+  if (ledger?.target === undefined) return undefined;
+  const { stored, uploads } = historyOf(ledger, ledger.target), objects = [...stored.values()];
+  const paths = new Set(objects.map(({ path }) => path));
+  const waiting = segments.filter((segment) => segment.state === "sealed" && !paths.has(segment.name));
+  const times = objects.map(({ time }) => Date.parse(time ?? "")).filter((time) => !Number.isNaN(time));
+  return {
+    target: ledger.target,
+    waiting: {
+      count: waiting.length,
+      bytes: waiting.reduce((sum, segment) => sum + segment.bytes, 0),
+      oldest: waiting[0] ? waiting[0].start / 1000 : undefined,
+    },
+    last: times.length > 0 ? times.reduce((a, b) => Math.max(a, b)) / 1000 : undefined,
+    unfinished: uploads.size,
   };
 }
 
@@ -203,6 +237,18 @@ export function formatStatus(status: Status, now: number): string {
     "spool",
     `${status.directory}: ${formatNumber(segments.count)} segments, ${formatBytes(segments.bytes)}${oldest}`,
   );
+  if (status.upload) {
+    const { target, waiting, last: storedAt, unfinished } = status.upload;
+    const since = waiting.oldest === undefined
+      ? ""
+      : ` (${formatBytes(waiting.bytes)}), the oldest of ${formatTime(waiting.oldest)}`;
+    const parts = [
+      `${formatNumber(waiting.count)} segments wait for ${target}${since}`,
+      storedAt === undefined ? "nothing was uploaded yet" : `the last upload was ${ago(storedAt)}`,
+      unfinished > 0 ? `${unfinished} unfinished` : "",
+    ];
+    row("upload", parts.filter(Boolean).join("; "));
+  }
   row("disk", `${formatBytes(status.freeBytes)} free`);
   for (const failure of last?.failing ?? []) row("failing", failure);
   return lines.join("\n") + "\n";
