@@ -94,7 +94,7 @@ async function publish(path: string, order: Order, made: { kind: Kind; deno: str
   const executable = await Deno.readFile(path), { packages } = made.bundle;
   const bill = await writeBill({ ...made, version, machine, executable, packages, objects, epoch });
   await Deno.writeTextFile(`${path}.cdx.json`, bill);
-  await Deno.copyFile(made.bundle.path, `${out}/ibsr-${version}.js`); // to look positions of stack traces up
+  await Deno.writeTextFile(`${out}/ibsr-${version}.js`, made.bundle.listing); // to look lines of stack traces up
   const parts = listParts(version);
   for (const { name, text } of parts) await Deno.writeTextFile(`${out}/${name}`, text);
   const pack = await describePackage(path, { machine, version, epoch });

@@ -4,7 +4,6 @@
  * `deno compile` needs Deno's runtime base, which it downloads. Whether it is to be had is found out by asking for
  * the compilation of an empty script, not by reading messages: if even that fails, it is not the bundle's fault.
  */
-import { wrapBundle } from "./bundle.ts";
 import { Elf, type Machine } from "./elf.ts";
 import { embed, machineOf } from "./embed.ts";
 import { ADDED, HIDDEN, KEPT, PERMISSIONS, RUN, V8_FLAGS } from "./permissions.ts";
@@ -53,7 +52,7 @@ export async function embedBundle(bundle: string, out: string, runtime: Runtime,
   if (found !== machine) throw new Error(`Cannot embed: ${runtime.path} is for ${found.name}, not ${machine.name}`);
   const file = await embed({
     runtime: bytes,
-    bundle: new TextEncoder().encode(wrapBundle(await Deno.readTextFile(bundle))),
+    bundle: await Deno.readFile(bundle),
     arguments: [...RUN, V8_FLAGS, ...PERMISSIONS],
     kept: KEPT,
     hidden: HIDDEN,

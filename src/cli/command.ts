@@ -5,13 +5,27 @@ import { CONFIG_PATH } from "./config.ts";
 import type { Described, Page } from "./help.ts";
 import { choiceKind, flag, option, type OptionTable, type Sources, textKind, type Values } from "./options.ts";
 
-/** A command: what help says of it, and what it does. */
+/** What a command does: runs until done or until the signal aborts; returns the exit code. */
+export type Run<T extends OptionTable = OptionTable> = (
+  values: Values<T>,
+  context: Context,
+) => Promise<number> | number;
+
+/**
+ * A command: what help says of it, and where that is which it does.
+ *
+ * Every start of the program reads all tables (src/cli/tables/), so they import nothing but what options are made of;
+ * what a command does is read when it runs.
+ */
 export interface Command<T extends OptionTable = OptionTable> extends Described {
   options: T;
   /** What it may use of the system; all else is given up before it runs. */
   permissions: readonly Deno.PermissionName[];
-  /** Runs until done or until the signal aborts; returns the exit code. */
-  run(values: Values<T>, context: Context): Promise<number> | number;
+  /**
+   * Reads the code of what it does, while the program may still read files:
+   * `async () => (await import("../x.ts")).runX`.
+   */
+  load(): Promise<Run<T>>;
 }
 
 /** What a command gets besides its options. */

@@ -1,59 +1,20 @@
 /**
- * All commands, and those that only print something of the program itself.
+ * All commands: their tables. What they do is read when they run.
  */
-import { IbsrError } from "../errors.ts";
-import { collectCommand } from "./collect.ts";
-import { type Command, COMMON, defineCommand } from "./command.ts";
-import { completionScript, SHELLS } from "./completions.ts";
-import { configCheckCommand, configShowCommand } from "./config_commands.ts";
-import { convertCommand } from "./convert.ts";
-import { checkCommand, statusCommand } from "./host.ts";
-import { manualPage } from "./manual.ts";
-import { replayCommand } from "./replay.ts";
-import { rulesCommand } from "./rules.ts";
-import { safetyCommand } from "./safety.ts";
-import { systemdInstallCommand, systemdPrintCommand, systemdUninstallCommand } from "./systemd_commands.ts";
-import { describeBuild, VERSION } from "./version.ts";
-
-const versionCommand = defineCommand({
-  name: "version",
-  summary: "what this is and was built with",
-  permissions: [],
-  options: { ...COMMON },
-  run(_values, { print }) {
-    print(`ibsr ${VERSION}\n${describeBuild()}\ndeno ${Deno.version.deno} (${Deno.build.target})\n`);
-    return 0;
-  },
-});
-
-const completionsCommand = defineCommand({
-  name: "completions",
-  summary: "completions for a shell",
-  operands: SHELLS.join("|"),
-  examples: [["source <(ibsr completions bash)", "For the shell that is running."]],
-  permissions: [],
-  options: { ...COMMON },
-  run(_values, { operands: [name, ...more], print }) {
-    const shell = SHELLS.find((s) => s === name);
-    if (!shell || more.length > 0) {
-      throw new IbsrError("usage", `Cannot write completions: expected one of ${SHELLS.join(", ")}`);
-    }
-    print(completionScript(shell, COMMANDS));
-    return 0;
-  },
-});
-
-const manCommand = defineCommand({
-  name: "man",
-  summary: "the manual as a man page",
-  examples: [["ibsr man | man -l -", "To read it."]],
-  permissions: [],
-  options: { ...COMMON },
-  run(_values, { print }) {
-    print(manualPage(COMMANDS, VERSION));
-    return 0;
-  },
-});
+import type { Command } from "./command.ts";
+import { collectCommand } from "./tables/collect.ts";
+import { configCheckCommand, configShowCommand } from "./tables/config.ts";
+import { convertCommand } from "./tables/convert.ts";
+import { exportCommand } from "./tables/export.ts";
+import { checkCommand, statusCommand } from "./tables/host.ts";
+import { policyCheckCommand } from "./tables/policy.ts";
+import { completionsCommand, manCommand, versionCommand } from "./tables/program.ts";
+import { replayCommand } from "./tables/replay.ts";
+import { reportCommand } from "./tables/report.ts";
+import { rulesCommand } from "./tables/rules.ts";
+import { safetyCommand } from "./tables/safety.ts";
+import { simulateCommand } from "./tables/simulate.ts";
+import { systemdInstallCommand, systemdPrintCommand, systemdUninstallCommand } from "./tables/systemd.ts";
 
 /** All commands, in the order of `ibsr --help`. */
 export const COMMANDS: readonly Command[] = [
@@ -62,8 +23,12 @@ export const COMMANDS: readonly Command[] = [
   statusCommand,
   safetyCommand,
   replayCommand,
-  convertCommand,
+  reportCommand,
   rulesCommand,
+  simulateCommand,
+  policyCheckCommand,
+  convertCommand,
+  exportCommand,
   ...[configCheckCommand, configShowCommand],
   ...[systemdInstallCommand, systemdPrintCommand, systemdUninstallCommand],
   ...[completionsCommand, manCommand, versionCommand],

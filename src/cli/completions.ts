@@ -6,9 +6,7 @@
  */
 import type { Described } from "./help.ts";
 import type { Option } from "./options.ts";
-
-/** The shells there are completions for. */
-export const SHELLS = ["bash", "zsh", "fish"] as const;
+import type { SHELLS } from "./tables/program.ts";
 
 /** One of them. */
 export type Shell = typeof SHELLS[number];

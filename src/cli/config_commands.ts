@@ -2,73 +2,52 @@
  * `ibsr config check` and `ibsr config show`: what the config file and the environment say, before anything runs.
  */
 import { IbsrError } from "../errors.ts";
-import { type Command, CONFIGURED, type Context, defineCommand } from "./command.ts";
+import type { Command, Context } from "./command.ts";
 import { CONFIG_PATH, layersBelow, strayVariables } from "./config.ts";
-import { flag, option, resolveOptions, type Sources } from "./options.ts";
+import { resolveOptions, type Sources, type Values } from "./options.ts";
+import type { CONFIG_CHECK_OPTIONS, CONFIG_SHOW_OPTIONS } from "./tables/config.ts";
 
-export const configCheckCommand = defineCommand({
-  name: "config check",
-  summary: "say what is wrong with the config file and the environment",
-  description:
-    "Reads the config file and the IBSR_… variables as every command would, and starts nothing. Exit code: 0 if " +
-    "all is right, 64 if not.",
-  examples: [["ibsr config check --config ./ibsr.jsonc", "Before it is put in place."]],
-  permissions: ["read"],
-  options: { ...CONFIGURED },
-  run(values, context) {
-    for (const command of listReaders(context)) resolveBelow(command, values.config, context);
-    const strays = strayVariables(context.commands, context.environment);
-    if (strays.length > 0) {
-      const [{ name, near }] = strays as [typeof strays[0]];
-      throw new IbsrError("usage", `Cannot use ${name} of the environment: it is no option`, {
-        hint: near ? `did you mean ${near}?` : "`ibsr config show` lists the variables' options",
-      });
-    }
-    context.print(`${pathOf(values.config, context)}: nothing is wrong\n`);
-    return 0;
-  },
-});
+/** `ibsr config check`: returns the exit code. */
+export function runConfigCheck(values: Values<typeof CONFIG_CHECK_OPTIONS>, context: Context): number {
+  for (const command of listReaders(context)) resolveBelow(command, values.config, context);
+  const strays = strayVariables(context.commands, context.environment);
+  if (strays.length > 0) {
+    const [{ name, near }] = strays as [typeof strays[0]];
+    throw new IbsrError("usage", `Cannot use ${name} of the environment: it is no option`, {
+      hint: near ? `did you mean ${near}?` : "`ibsr config show` lists the variables' options",
+    });
+  }
+  context.print(`${pathOf(values.config, context)}: nothing is wrong\n`);
+  return 0;
+}
 
-export const configShowCommand = defineCommand({
-  name: "config show",
-  summary: "each option's value, and where it comes from",
-  operands: "[COMMAND]",
-  description:
-    "Prints what a command (collect, if none is named) would use if it were given no arguments: each option, its " +
-    "value, and whether that is the default, the environment's (IBSR_…) or the config file's (line and column).",
-  examples: [
-    ["ibsr config show", "Of ibsr collect."],
-    ["ibsr config show status --json", "Of ibsr status, for a program."],
-  ],
-  permissions: ["read"],
-  options: { json: option(flag, { group: "Output", help: "Print JSON." }), ...CONFIGURED },
-  run(values, context) {
-    const name = context.operands.join(" ") || "collect";
-    const command = listReaders(context).find((c) => c.name === name);
-    if (!command) {
-      throw new IbsrError("usage", `Cannot show the options of "${name}": no such command reads the config file`, {
-        hint: `one of: ${listReaders(context).map((c) => c.name).join(", ")}`,
-      });
-    }
-    const resolved = resolveBelow(command, values.config, context);
-    const rows = Object.keys(command.options).filter((n) => n !== "help" && n !== "config").map((option) => ({
-      option,
-      value: resolved.values[option],
-      from: resolved.sources[option]!,
-      live: command.options[option]!.live ?? false,
-    }));
-    if (values.json) {
-      context.print(JSON.stringify(rows, null, 2) + "\n");
-      return 0;
-    }
-    const shown = rows.map((row) => ({ ...row, text: formatValue(row.value) }));
-    const widths = [Math.max(...shown.map((r) => r.option.length)), Math.max(...shown.map((r) => r.text.length))];
-    for (const { option, text, from } of shown) {
-      context.print(`${option.padEnd(widths[0]!)}  ${text.padEnd(widths[1]!)}  ${from}\n`);
-    }
+/** `ibsr config show`: returns the exit code. */
+export function runConfigShow(values: Values<typeof CONFIG_SHOW_OPTIONS>, context: Context): number {
+  const name = context.operands.join(" ") || "collect";
+  const command = listReaders(context).find((c) => c.name === name);
+  if (!command) {
+    throw new IbsrError("usage", `Cannot show the options of "${name}": no such command reads the config file`, {
+      hint: `one of: ${listReaders(context).map((c) => c.name).join(", ")}`,
+    });
+  }
+  const resolved = resolveBelow(command, values.config, context);
+  const rows = Object.keys(command.options).filter((n) => n !== "help" && n !== "config").map((option) => ({
+    option,
+    value: resolved.values[option],
+    from: resolved.sources[option]!,
+    live: command.options[option]!.live ?? false,
+  }));
+  if (values.json) {
+    context.print(JSON.stringify(rows, null, 2) + "\n");
     return 0;
-  },
-});
+  }
+  const shown = rows.map((row) => ({ ...row, text: formatValue(row.value) }));
+  const widths = [Math.max(...shown.map((r) => r.option.length)), Math.max(...shown.map((r) => r.text.length))];
+  for (const { option, text, from } of shown) {
+    context.print(`${option.padEnd(widths[0]!)}  ${text.padEnd(widths[1]!)}  ${from}\n`);
+  }
+  return 0;
+}
 
 function listReaders({ commands }: Context): Command[] {
   return commands.filter((command) => command.options.config);

@@ -6,41 +6,31 @@ import { EXIT, IbsrError, reason } from "../errors.ts";
 import { listInputs } from "../input.ts";
 import { log } from "../log.ts";
 import { readSnapshots } from "../snapshot.ts";
-import { COMMON, defineCommand } from "./command.ts";
-import { choiceKind, option, textKind } from "./options.ts";
+import type { Context } from "./command.ts";
+import type { Values } from "./options.ts";
+import type { CONVERT_OPTIONS } from "./tables/convert.ts";
 
-export const convertCommand = defineCommand({
-  name: "convert",
-  summary: "write snapshots in an older format",
-  operands: "PATH…",
-  description:
-    "Reads segments (files or folders of them) and writes one folder a stream (host, interface, run) below --out. " +
-    "Version 5 is the existing IBSR's: cumulative, IPv4 only. What it has no place for is said at the end.",
-  examples: [["ibsr convert --to 5 --out ./v5 /var/lib/ibsr/snapshots", "For the existing reporter."]],
-  permissions: ["read", "write"],
-  options: {
-    to: option(choiceKind("VERSION", ["5"]), { group: "Conversion", default: "5", help: "Format to write." }),
-    out: option(textKind("DIR"), { group: "Conversion", help: "Where to: made if missing. Required." }),
-    ...COMMON,
-  },
-  async run(values, { operands, print }) {
-    if (values.out === undefined || operands.length === 0) {
-      throw new IbsrError("usage", `Cannot convert: ${operands.length === 0 ? "no path" : "no --out"} was given`, {
-        hint: "ibsr convert --to 5 --out DIR PATH…",
-      });
+/** `ibsr convert`: returns the exit code. */
+export async function runConvert(
+  values: Values<typeof CONVERT_OPTIONS>,
+  { operands, print }: Context,
+): Promise<number> {
+  if (values.out === undefined || operands.length === 0) {
+    throw new IbsrError("usage", `Cannot convert: ${operands.length === 0 ? "no path" : "no --out"} was given`, {
+      hint: "ibsr convert --to 5 --out DIR PATH…",
+    });
+  }
+  const done = await convertFiles(operands, values.out);
+  for (const { name, lines, leftOut } of done.streams) {
+    print(`${values.out}/${name}: ${lines} lines\n`);
+    if (leftOut.ipv6Buckets) log("warning", `${name}: ${leftOut.ipv6Buckets} IPv6 rows left out: version 5 has none`);
+    if (leftOut.saturated) {
+      log("warning", `${name}: ${leftOut.saturated} counters stay at 4294967295, version 5's limit`);
     }
-    const done = await convertFiles(operands, values.out);
-    for (const { name, lines, leftOut } of done.streams) {
-      print(`${values.out}/${name}: ${lines} lines\n`);
-      if (leftOut.ipv6Buckets) log("warning", `${name}: ${leftOut.ipv6Buckets} IPv6 rows left out: version 5 has none`);
-      if (leftOut.saturated) {
-        log("warning", `${name}: ${leftOut.saturated} counters stay at 4294967295, version 5's limit`);
-      }
-    }
-    for (const error of done.errors) log("error", error);
-    return done.errors.length > 0 ? EXIT.data : 0;
-  },
-});
+  }
+  for (const error of done.errors) log("error", error);
+  return done.errors.length > 0 ? EXIT.data : 0;
+}
 
 /** What was written, and what could not be read. */
 interface Conversion {
@@ -86,7 +76,7 @@ async function convertFiles(paths: readonly string[], out: string): Promise<Conv
         stream.lines++;
       }
     } catch (cause) {
-      if (cause instanceof IbsrError) throw cause;
+      if (cause instanceof IbsrError && cause.kind === "storage") throw cause;
       errors.push(`Cannot read ${input.path}: ${reason(cause)}`);
     }
   }

@@ -88,6 +88,20 @@ export function integerKind(metavar: string, min: number, max: number): Kind<num
   };
 }
 
+/** A decimal number. */
+export function numberKind(metavar: string, min: number, max: number): Kind<number> {
+  return {
+    metavar,
+    json: ["number"],
+    parse: (text) => {
+      const value = Number(text);
+      return /^\d{1,15}(\.\d{1,9})?$/.test(text) && value >= min && value <= max
+        ? { value }
+        : { expected: `a number from ${min} to ${max}` };
+    },
+  };
+}
+
 /** A number of seconds, fractions allowed. */
 export function secondsKind(min: number, max: number): Kind<number> {
   return {

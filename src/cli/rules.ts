@@ -5,133 +5,45 @@ import { parseAllowlist } from "../allowlist.ts";
 import { IbsrError, nearest, reason } from "../errors.ts";
 import { readHostAddresses } from "../lockout.ts";
 import { log } from "../log.ts";
-import { parsePrefix, type Prefix } from "../prefix.ts";
+import type { Prefix } from "../prefix.ts";
 import type { Abilities } from "../rules/fit.ts";
 import type { Format, Rendered } from "../rules/format.ts";
 import { FORMATS } from "../rules/formats.ts";
 import { normalise, type Plan, type Protected } from "../rules/normalise.ts";
 import { MAX_BYTES, parseRuleSet } from "../rules/read.ts";
 import { count, plainText } from "../rules/texts.ts";
-import { COMMON, defineCommand } from "./command.ts";
-import { choiceKind, flag, integerKind, type Kind, option, textKind } from "./options.ts";
+import type { Context } from "./command.ts";
+import type { Values } from "./options.ts";
+import type { RULES_OPTIONS } from "./tables/rules.ts";
 
-/** An address or CIDR. */
-const prefixKind: Kind<Prefix> = {
-  metavar: "ADDR",
-  json: ["string"],
-  parse: (text) => {
-    const value = parsePrefix(text);
-    return value ? { value } : { expected: "an address or CIDR such as 192.0.2.7 or 2001:db8::/32" };
-  },
-};
-
-/** A name that the kernel gives interfaces, without what nftables and iptables read as a pattern. */
-const interfaceKind: Kind<string> = {
-  metavar: "IFACE",
-  json: ["string"],
-  parse: (text) =>
-    /^[A-Za-z0-9_.:@-]{1,15}$/.test(text)
-      ? { value: text }
-      : { expected: "the name of an interface, without wildcards" },
-};
-
-export const rulesCommand = defineCommand({
-  name: "rules",
-  summary: "write a report's candidate rules in the format of a firewall",
-  description:
-    "Reads rules.json of a report and writes files for --format; nothing is applied, and a human must review them. " +
-    "Every file says what it is, when it ends, what the format could not say, and how to apply and undo it. With " +
-    "--shadow its rules count or report and drop nothing.\n\n" +
-    "What would cut this host off is left out: its own addresses, default gateways, resolvers, the SSH peer, and " +
-    "--protect. So are loopback, link-local and multicast addresses, and networks wider than --widest-v4 and -v6. " +
-    "Run it where the rules will be used, or name that host's addresses by --protect and give --no-host-check.\n\n" +
-    "Exit code: 0 if every rule is in the files or allowlisted, 1 if some were left out because they would lock out " +
-    "or must not be blocked (the rest is written), 65 if rules.json can't be used.",
-  examples: [
-    ["ibsr rules -f nftables --from report/rules.json --out .", "The candidates as ./ibsr.nft."],
-    ["ibsr rules -f nftables --from report/rules.json --shadow | nft -c -f -", "A counting table, checked by nft."],
-    ["ibsr rules --list-formats", "What each format can say."],
-  ],
-  permissions: ["read", "write", "sys", "ffi"],
-  options: {
-    format: option(textKind("FORMAT"), {
-      group: "Rules",
-      short: "f",
-      help: "Format to write: --list-formats shows all. Required.",
-    }),
-    from: option(textKind("FILE"), { group: "Rules", default: "report/rules.json", help: "The report's rules.json." }),
-    out: option(textKind("DIR"), {
-      group: "Rules",
-      default: "-",
-      help: "Where to: made if missing; - is standard output, for formats of one file.",
-    }),
-    shadow: option(flag, { group: "Rules", help: "Rules that count or report instead of dropping." }),
-    iface: option(interfaceKind, {
-      group: "Rules",
-      short: "i",
-      help: "Only on this interface, where the format can.",
-      defaultHelp: "every interface",
-    }),
-    dialect: option(choiceKind("NAME", ["code", "seed"]), {
-      group: "Rules",
-      default: "code",
-      help: "For ebpfsentinel: as its releases read files, or as its first documents say.",
-    }),
-    "list-formats": option(flag, { group: "Rules", help: "Print the formats and what each can say." }),
-    allowlist: option(textKind("FILE"), {
-      group: "Never blocked",
-      repeat: true,
-      help: "Addresses and CIDRs, one a line, # for comments; they are cut out of networks.",
-    }),
-    protect: option(prefixKind, {
-      group: "Never blocked",
-      repeat: true,
-      help: "An address or CIDR that must stay reachable; rules that touch it are left out.",
-    }),
-    "no-host-check": option(flag, {
-      group: "Never blocked",
-      help: "Don't look this host's addresses up: the rules are for another one.",
-    }),
-    "widest-v4": option(integerKind("BITS", 1, 32), {
-      group: "Never blocked",
-      default: "16",
-      help: "Shortest prefix of an IPv4 network that may be blocked.",
-    }),
-    "widest-v6": option(integerKind("BITS", 1, 128), {
-      group: "Never blocked",
-      default: "32",
-      help: "Shortest prefix of an IPv6 network that may be blocked.",
-    }),
-    ...COMMON,
-  },
-  run(values, { print, environment }) {
-    if (values["list-formats"]) {
-      print(listFormats());
-      return 0;
-    }
-    const format = chooseFormat(values.format);
-    if (values.shadow && !format.can.shadow) {
-      throw new IbsrError("usage", `Cannot write a shadow variant: ${format.name} has none`, {
-        hint: `formats with one: ${FORMATS.filter((f) => f.can.shadow).map((f) => f.name).join(", ")}`,
-      });
-    }
-    const set = parseRuleSet(readBytes(values.from), values.from);
-    const hostChecked = !values["no-host-check"];
-    const plan = normalise(set, {
-      allowlist: values.allowlist.flatMap(readAllowlist),
-      protected: [
-        ...values.protect.map((prefix): Protected => ({ prefix, why: "what --protect names:" })),
-        ...hostChecked ? readHostAddresses(environment) : [],
-      ],
-      widest: { v4: values["widest-v4"], v6: values["widest-v6"] },
+/** `ibsr rules`: returns the exit code. */
+export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environment }: Context): number {
+  if (values["list-formats"]) {
+    print(listFormats());
+    return 0;
+  }
+  const format = chooseFormat(values.format);
+  if (values.shadow && !format.can.shadow) {
+    throw new IbsrError("usage", `Cannot write a shadow variant: ${format.name} has none`, {
+      hint: `formats with one: ${FORMATS.filter((f) => f.can.shadow).map((f) => f.name).join(", ")}`,
     });
-    const { shadow, iface, dialect } = values;
-    const rendered = format.render(plan, { shadow, iface, dialect, hostChecked });
-    writeFiles(rendered, { format, out: values.out, print });
-    warn(plan, rendered);
-    return plan.leftOut.some(({ kind }) => kind !== "allowlist") ? 1 : 0;
-  },
-});
+  }
+  const set = parseRuleSet(readBytes(values.from), values.from);
+  const hostChecked = !values["no-host-check"];
+  const plan = normalise(set, {
+    allowlist: values.allowlist.flatMap(readAllowlist),
+    protected: [
+      ...values.protect.map((prefix): Protected => ({ prefix, why: "what --protect names:" })),
+      ...hostChecked ? readHostAddresses(environment) : [],
+    ],
+    widest: { v4: values["widest-v4"], v6: values["widest-v6"] },
+  });
+  const { shadow, iface, dialect } = values;
+  const rendered = format.render(plan, { shadow, iface, dialect, hostChecked });
+  writeFiles(rendered, { format, out: values.out, print });
+  warn(plan, rendered);
+  return plan.leftOut.some(({ kind }) => kind !== "allowlist") ? 1 : 0;
+}
 
 function chooseFormat(name: string | undefined): Format {
   const format = FORMATS.find((f) => f.name === name);

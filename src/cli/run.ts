@@ -40,6 +40,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
     const texts = (name: string) => layer.texts[name] ?? [environment[variableOf(name)]];
     const format = texts("log-format").at(-1) === "json" ? "json" : "text", journal = isJournal(environment);
     configureLog({ level: "info", journal, format }); // for what is wrong with the options themselves
+    const runCommand = await found.command.load();
     givePermissionsUp(found.command.permissions);
     const resolve = () => {
       const below = layersBelow({ ...found.command, arguments: layer }, { commands: COMMANDS, environment });
@@ -52,7 +53,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
       format: values["log-format"] as LogOptions["format"],
     });
     const context: Context = { operands, signal, print, page, commands: COMMANDS, environment, resolve };
-    return await found.command.run(values, context);
+    return await runCommand(values, context);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return 0; // the reader has seen enough
     printError(error);

@@ -6,35 +6,19 @@ import { log } from "../log.ts";
 import { readObjects } from "../objects.ts";
 import { proveSafety, renderSafety, type SafetyReport, type VerifierStatistics } from "../safety.ts";
 import { openProgram } from "../xdp.ts";
-import { COMMON, defineCommand } from "./command.ts";
-import { flag, option } from "./options.ts";
+import type { Context } from "./command.ts";
+import type { Values } from "./options.ts";
+import type { SAFETY_OPTIONS } from "./tables/safety.ts";
 
-export const safetyCommand = defineCommand({
-  name: "safety",
-  summary: "show from the compiled program that it can't interfere with traffic",
-  description:
-    "Follows every path through the compiled program: what it returns, what it calls, where it writes. With the " +
-    "rights to load it, adds what the kernel's verifier says. Exit code 0 only if every claim holds. `ibsr collect` " +
-    "makes the same check before it attaches.",
-  operands: "[OBJECT…]",
-  examples: [
-    ["ibsr safety", "The programs in this executable."],
-    ["ibsr safety some.bpf.o", "Any other compiled XDP program."],
-  ],
-  permissions: ["read", "ffi"],
-  options: {
-    json: option(flag, { group: "Output", help: "The report as JSON." }),
-    ...COMMON,
-  },
-  async run(values, { operands, print }) {
-    const reports = await judgeObjects(operands);
-    const text = values.json
-      ? JSON.stringify(reports.map(({ name, report, verifier }) => ({ name, ...report, verifier })), null, 2) + "\n"
-      : reports.map(({ name, report, verifier }) => `== ${name}\n${renderSafety(report, verifier)}`).join("\n");
-    print(text);
-    return reports.every(({ report }) => report.safe) ? 0 : EXIT.kernel;
-  },
-});
+/** `ibsr safety`: returns the exit code. */
+export async function runSafety(values: Values<typeof SAFETY_OPTIONS>, { operands, print }: Context): Promise<number> {
+  const reports = await judgeObjects(operands);
+  const text = values.json
+    ? JSON.stringify(reports.map(({ name, report, verifier }) => ({ name, ...report, verifier })), null, 2) + "\n"
+    : reports.map(({ name, report, verifier }) => `== ${name}\n${renderSafety(report, verifier)}`).join("\n");
+  print(text);
+  return reports.every(({ report }) => report.safe) ? 0 : EXIT.kernel;
+}
 
 /** What was found of one object. */
 interface Judged {

@@ -5,102 +5,70 @@
 import { IbsrError, reason } from "../errors.ts";
 import { parentOf } from "../segment.ts";
 import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
-import { choosePorts, COLLECT_OPTIONS, type CollectValues } from "./collect.ts";
-import { COMMON, type Context, defineCommand } from "./command.ts";
+import { choosePorts } from "./collect.ts";
+import type { Context } from "./command.ts";
 import { layersBelow } from "./config.ts";
-import { option, readArguments, resolveOptions, textKind, type Values } from "./options.ts";
+import { type Layer, readArguments, resolveOptions, type Values } from "./options.ts";
+import { COLLECT_OPTIONS, type CollectValues } from "./tables/collect.ts";
+import { EXPORT_OPTIONS, exportCommand } from "./tables/export.ts";
+import type {
+  SYSTEMD_INSTALL_OPTIONS,
+  SYSTEMD_PRINT_OPTIONS,
+  SYSTEMD_UNINSTALL_OPTIONS,
+  UNIT_OPTIONS,
+} from "./tables/systemd.ts";
 
-const UNIT_OPTIONS = {
-  program: option(textKind("PATH"), {
-    group: "Units",
-    help: "The executable that the units start.",
-    defaultHelp: "this one",
-  }),
-  user: option(textKind("NAME"), {
-    group: "Units",
-    help: "An existing user to run as; needed for a spool outside /var/lib.",
-    defaultHelp: "systemd makes one, DynamicUser=",
-  }),
-};
-const ROOT_OPTION = {
-  root: option(textKind("DIR"), { group: "Units", default: "/", help: "Write below DIR, to build a package." }),
-};
 const PLACE = "etc/systemd/system";
 const ALL_UNITS = ["ibsr.service", "ibsr-export.service", "ibsr-export.timer"];
 
-export const systemdPrintCommand = defineCommand({
-  name: "systemd print",
-  summary: "the systemd units, on standard output",
-  operands: "[-- FLAGS]",
-  description: "What `ibsr systemd install` would write. FLAGS are those of `ibsr collect`.",
-  examples: [["ibsr systemd print -- -p 443 --compress zstd", "The collector's unit, with these flags."]],
-  permissions: ["read"],
-  options: { ...UNIT_OPTIONS, ...COMMON },
-  run(values, context) {
-    const { units } = makeUnits(values, context);
-    for (const { name, text } of units) context.print(`# /${PLACE}/${name}\n${text}\n`);
-    return 0;
-  },
-});
+/** `ibsr systemd print`: returns the exit code. */
+export function runSystemdPrint(values: Values<typeof SYSTEMD_PRINT_OPTIONS>, context: Context): number {
+  const { units } = makeUnits(values, context);
+  for (const { name, text } of units) context.print(`# /${PLACE}/${name}\n${text}\n`);
+  return 0;
+}
 
-export const systemdInstallCommand = defineCommand({
-  name: "systemd install",
-  summary: "write the systemd units",
-  operands: "[-- FLAGS]",
-  description:
-    "Writes the units with FLAGS, which are those of `ibsr collect`; without any, all comes from the config file. " +
-    "Starts nothing: the next command is printed. To change a unit, write a drop-in (`systemctl edit`).",
-  examples: [
-    ["ibsr systemd install -- -p 443 --compress zstd", "Port 443, as these flags say."],
-    ["ibsr systemd install", "As /etc/ibsr/ibsr.jsonc says."],
-  ],
-  permissions: ["read", "write"],
-  options: { ...UNIT_OPTIONS, ...ROOT_OPTION, ...COMMON },
-  run(values, context) {
-    const { units, collect } = makeUnits(values, context);
-    if (values.root === "/") choosePorts(collect);
-    const directory = directoryBelow(values.root);
-    for (const { name, text } of units) {
-      write(`${directory}/${name}`, text);
-      context.print(`wrote ${directory}/${name}\n`);
-    }
-    if (values.root !== "/") return 0;
-    const timer = units.some(({ name }) => name.endsWith(".timer")) ? " ibsr-export.timer" : "";
-    context.print(`next: systemctl daemon-reload && systemctl enable --now ibsr.service${timer}\n`);
-    return 0;
-  },
-});
+/** `ibsr systemd install`: returns the exit code. */
+export function runSystemdInstall(values: Values<typeof SYSTEMD_INSTALL_OPTIONS>, context: Context): number {
+  const { units, collect, bucket } = makeUnits(values, context);
+  if (values.root === "/") choosePorts(collect);
+  const directory = directoryBelow(values.root);
+  for (const { name, text } of units) {
+    write(`${directory}/${name}`, text);
+    context.print(`wrote ${directory}/${name}\n`);
+  }
+  if (values.root !== "/") return 0;
+  const timer = bucket === undefined ? "" : " ibsr-export.timer";
+  context.print(`next: systemctl daemon-reload && systemctl enable --now ibsr.service${timer}\n`);
+  if (timer === "") {
+    context.print(`ibsr-export.timer wants a bucket first: "export s3": { "bucket": … } in the config file\n`);
+  }
+  return 0;
+}
 
-export const systemdUninstallCommand = defineCommand({
-  name: "systemd uninstall",
-  summary: "remove the systemd units",
-  description: "Removes the units' files, once they are disabled. The spool and the config file stay.",
-  examples: [["ibsr systemd uninstall", "After `systemctl disable --now ibsr.service`."]],
-  permissions: ["read", "write"],
-  options: { ...ROOT_OPTION, ...COMMON },
-  run(values, context) {
-    const directory = directoryBelow(values.root);
-    const enabled = ALL_UNITS.filter((name) =>
-      ["multi-user.target.wants", "timers.target.wants"].some((wants) => isLink(`${directory}/${wants}/${name}`))
-    );
-    if (enabled.length > 0) {
-      throw new IbsrError("usage", `Cannot remove ${enabled.join(", ")}: still enabled`, {
-        hint: `\`systemctl disable --now ${enabled.join(" ")}\``,
-      });
-    }
-    const removed = ALL_UNITS.filter((name) => remove(`${directory}/${name}`));
-    for (const name of removed) context.print(`removed ${directory}/${name}\n`);
-    if (removed.length === 0) context.print(`no unit of ibsr is in ${directory}\n`);
-    else if (values.root === "/") context.print("next: systemctl daemon-reload\n");
-    return 0;
-  },
-});
+/** `ibsr systemd uninstall`: returns the exit code. */
+export function runSystemdUninstall(values: Values<typeof SYSTEMD_UNINSTALL_OPTIONS>, context: Context): number {
+  const directory = directoryBelow(values.root);
+  const enabled = ALL_UNITS.filter((name) =>
+    ["multi-user.target.wants", "timers.target.wants"].some((wants) => isLink(`${directory}/${wants}/${name}`))
+  );
+  if (enabled.length > 0) {
+    throw new IbsrError("usage", `Cannot remove ${enabled.join(", ")}: still enabled`, {
+      hint: `\`systemctl disable --now ${enabled.join(" ")}\``,
+    });
+  }
+  const removed = ALL_UNITS.filter((name) => remove(`${directory}/${name}`));
+  for (const name of removed) context.print(`removed ${directory}/${name}\n`);
+  if (removed.length === 0) context.print(`no unit of ibsr is in ${directory}\n`);
+  else if (values.root === "/") context.print("next: systemctl daemon-reload\n");
+  return 0;
+}
 
 /** The units for FLAGS; those are checked as `ibsr collect` checks them. */
 function makeUnits(
   values: Values<typeof UNIT_OPTIONS>,
   { operands: flags, commands }: Context,
-): { units: Unit[]; collect: CollectValues } {
+): { units: Unit[]; collect: CollectValues; bucket: string | undefined } {
   const { layer, operands } = readArguments(COLLECT_OPTIONS, flags);
   if (operands.length > 0) {
     throw new IbsrError("usage", `Cannot make the unit: "${operands[0]}" is no option of ibsr collect`, {
@@ -134,12 +102,19 @@ function makeUnits(
   const units = renderUnits({
     program: [findProgram(values.program)],
     collect: flags,
-    exports: commands.some((c) => c.name === "export s3") ? ["export", "s3"] : undefined,
+    exports: [...exportCommand.name.split(" "), ...forExport(layer)],
     directory: collect["out-dir"],
     writable: metrics === undefined ? [] : [parentOf(metrics)],
     user: values.user,
   });
-  return { units, collect };
+  const exported = { name: exportCommand.name, options: EXPORT_OPTIONS, arguments: layer };
+  const { bucket } = resolveOptions(EXPORT_OPTIONS, layersBelow(exported, { commands, environment: {} })).values;
+  return { units, collect, bucket };
+}
+
+/** Of the collector's flags those that the export must have too, to find the same spool. */
+function forExport({ texts }: Layer): string[] {
+  return (["out-dir", "config"] as const).flatMap((name) => texts[name] ? [`--${name}`, texts[name].at(-1)!] : []);
 }
 
 function findProgram(named: string | undefined): string {

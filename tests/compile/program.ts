@@ -47,8 +47,8 @@ export async function start(args: string[], options: Start = {}): Promise<Outcom
 export class Folder implements AsyncDisposable {
   private constructor(readonly path: string) {}
 
-  static async create(): Promise<Folder> {
-    const path = await Deno.makeTempDir({ prefix: "ibsr-test-" });
+  static async create(options: { dir?: string } = {}): Promise<Folder> {
+    const path = await Deno.makeTempDir({ ...options, prefix: "ibsr-test-" });
     await Deno.chmod(path, 0o755);
     return new Folder(path);
   }

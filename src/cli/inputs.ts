@@ -1,0 +1,52 @@
+/**
+ * Opens what `--in` names: files, folders, and `s3://BUCKET/PREFIX`.
+ */
+import { IbsrError } from "../errors.ts";
+import { type Input, isSegmentName, listInputs, makeInput } from "../input.ts";
+import { getObject, listObjects, parseS3Url } from "../s3/read.ts";
+import { prepareBucket } from "./bucket.ts";
+import type { Context } from "./command.ts";
+import type { Values } from "./options.ts";
+import type { S3_SOURCE_OPTIONS } from "./tables/report.ts";
+
+/**
+ * The files of all paths. Without a path of S3 the network is given up.
+ *
+ * @throws {IbsrError} `data`, if a path can't be read or holds no segment; `network` and `permission`, if a bucket
+ * can't be listed.
+ */
+export async function openInputs(
+  paths: readonly string[],
+  values: Values<typeof S3_SOURCE_OPTIONS>,
+  context: Pick<Context, "environment" | "signal">,
+): Promise<Input[]> {
+  if (!paths.some((path) => parseS3Url(path))) {
+    for (const name of ["net", "run"] as const) Deno.permissions.revokeSync({ name });
+    return listInputs(paths);
+  }
+  const inputs: Input[] = [];
+  for (const path of paths) {
+    const place = parseS3Url(path);
+    inputs.push(...place ? await listBucket(place, values, context) : listInputs([path]));
+  }
+  return inputs;
+}
+
+async function listBucket(
+  { bucket, prefix }: { bucket: string; prefix: string },
+  values: Values<typeof S3_SOURCE_OPTIONS>,
+  context: Pick<Context, "environment" | "signal">,
+): Promise<Input[]> {
+  const client = prepareBucket(bucket, {
+    ...{ region: values["s3-region"], endpoint: values["s3-endpoint"], "force-path-style": values["s3-path-style"] },
+  }, context).connect({ timeoutMs: 60_000, maxRetries: 8 });
+  const inputs: Input[] = [];
+  for await (const { key, size } of listObjects(client, prefix)) {
+    if (!isSegmentName(key.slice(key.lastIndexOf("/") + 1))) continue;
+    inputs.push(makeInput({ path: `s3://${bucket}/${key}`, bytes: size, open: () => getObject(client, key) }));
+  }
+  if (inputs.length === 0) {
+    throw new IbsrError("data", `Cannot read s3://${bucket}/${prefix}: no segment (*.jsonl) is in it`);
+  }
+  return inputs;
+}
