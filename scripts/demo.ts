@@ -7,6 +7,8 @@ import type { Counters } from "../src/counters.ts";
 import { add, type Counts, readSpool, sumBuckets, sumTotals } from "../tests/kernel/counts.ts";
 import { mixedFrames, scanSyns, spoofedSyns, writePcap } from "../tests/kernel/frames.ts";
 import { CLIENT, ibsrCommand, Lab, pause, run, SERVER } from "../tests/kernel/lab.ts";
+import { whatIsMissing } from "../tests/needs.ts";
+import { runExport, S3Server } from "../tests/s3/server.ts";
 
 const PORTS = [8080, 8443], SECONDS = 20;
 const folder = await Deno.makeTempDir({ prefix: "ibsr-demo-" });
@@ -102,7 +104,48 @@ async function showResult(): Promise<void> {
   console.log(
     `packets whose source was lost: ${lost}; frames not counted: ${skipped.map(([w, n]) => `${n} ${w}`).join(", ")}`,
   );
-  tell(`The snapshots are in ${spool}`);
+}
+
+/** Uploads the spool to a server of this host's own, twice, and shows what that has then. */
+async function uploadSpool(): Promise<void> {
+  const missing = whatIsMissing("s3");
+  if (missing !== undefined) {
+    tell(`The upload is not shown: no S3 server is installed here (missing: ${missing}).`);
+    return;
+  }
+  await using server = await S3Server.start("radosgw");
+  tell(`A local S3 server, Ceph's radosgw, at ${server.endpoint}. What is there is uploaded, and nothing twice:`);
+  const bucket = await server.makeBucket("demo");
+  const args = ["--input", spool, "--bucket", bucket, "--endpoint", server.endpoint, "--compress", "zstd"];
+  for (const _ of [1, 2]) {
+    tell(`ibsr export s3 ${args.join(" ")}`);
+    const { code, stdout, stderr } = await runExport(args, { keys: server });
+    console.log((stderr + stdout).trim());
+    if (code !== 0) throw new Error(`the upload ended with ${code}`);
+  }
+  tell(`What boto3 finds in s3://${bucket}`);
+  for (const [key, bytes] of await server.download(bucket)) console.log(`${String(bytes.length).padStart(10)} ${key}`);
+}
+
+/** What blocking would have done, with a window and a block as short as the demo. */
+async function reportSpool(): Promise<void> {
+  const args = ["report", "--in", spool, "--out", `${folder}/report`, "--window-sec", "2", "--block-duration-sec", "5"];
+  tell(`What blocking would have done: ibsr ${args.join(" ")}`);
+  console.log((await run(...ibsrCommand(args))).stdout.trim());
+  const rules = [
+    "rules",
+    "--format",
+    "nftables",
+    "--from",
+    `${folder}/report/rules.json`,
+    "--shadow",
+    "--no-host-check",
+  ];
+  tell(`And as a firewall's rules, for review: ibsr ${rules.join(" ")}`);
+  const { stdout } = await run(...ibsrCommand(rules), { anyCode: true });
+  console.log(
+    stdout.split("\n").filter((line) => line !== "" && !line.startsWith("#")).slice(0, 14).join("\n") + "\n…",
+  );
 }
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -114,4 +157,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 if (Deno.args[0] === "recorded") await replayRecorded();
 else await collectLive();
 await showResult();
+await reportSpool();
+await uploadSpool();
+tell(`The snapshots are in ${spool}, the report is ${folder}/report/report.html`);
 Deno.exit(0);
