@@ -10,7 +10,8 @@ import { toDelta } from "../src/counters.ts";
 import { encodeSnapshot } from "../src/snapshot.ts";
 import { openSpool } from "../src/spool.ts";
 import { openProgram } from "../src/xdp.ts";
-import { readKernelFile } from "../src/libc.ts";
+import { readKernelFile, returnLargeBuffers } from "../src/libc.ts";
+import { V8_FLAGS } from "./compile/permissions.ts";
 import { benchReport } from "./bench_report.ts";
 import { ibsrCommand } from "../tests/kernel/lab.ts";
 import { whatIsMissing } from "../tests/needs.ts";
@@ -97,6 +98,7 @@ async function run(command: string, commandArgs: string[]): Promise<string> {
 
 /** One size, in a process of its own: prints rounds as JSON. */
 async function snapshotRounds(entries: number, rounds: number): Promise<void> {
+  returnLargeBuffers(); // as the collector does
   const folder = await Deno.makeTempDir();
   using program = openProgram(await readObjects(), { mapSize: Math.ceil(entries * 1.02) + 1000, ports: [80, 443] });
   using spool = openSpool(folder, { at: Date.now(), rotate: "hourly" });
@@ -141,6 +143,7 @@ async function benchSnapshot(): Promise<void> {
       "run",
       "--quiet",
       "--allow-all",
+      V8_FLAGS,
       import.meta.filename!,
       "rounds",
       `${entries}`,

@@ -55,9 +55,11 @@ export async function appendLine(
     for (const chunk of chunks) {
       if (chunk.length === 0) continue;
       if (ended) throw new TypeError("More than one line to append");
-      const newline = chunk.indexOf(NEWLINE);
-      ended = newline === chunk.length - 1;
-      if (newline >= 0 && !ended) throw new TypeError("A newline inside a line to append");
+      ended = chunk[chunk.length - 1] === NEWLINE;
+      // To look through all of a long line would take an eighth of the time that it takes to write it.
+      if (position === size && chunk.subarray(0, Math.min(chunk.length - 1, PART)).includes(NEWLINE)) {
+        throw new TypeError("A newline inside a line to append");
+      }
       for (let from = 0; from < chunk.length;) {
         const taken = chunk.subarray(from, from + room - filled);
         part.set(taken, filled);
