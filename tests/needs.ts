@@ -42,10 +42,10 @@ export function browserCommand(): string {
   return BROWSERS.find(onPath) ?? BROWSERS[0]!;
 }
 
-/** Where other reporters' golden files are, or undefined: `IBSR_GOLDEN`, else `../shared/golden` of the repository. */
+/** Where another reporter's golden files are, or undefined: `IBSR_GOLDEN`. */
 export function goldenDirectory(): string | undefined {
-  const directory = Deno.env.get("IBSR_GOLDEN") ?? new URL("../../shared/golden", import.meta.url).pathname;
-  return exists(directory) ? directory : undefined;
+  const directory = Deno.env.get("IBSR_GOLDEN");
+  return directory !== undefined && exists(directory) ? directory : undefined;
 }
 
 function exists(path: string): boolean {
