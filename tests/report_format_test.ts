@@ -253,3 +253,11 @@ Deno.test("renderHtml() and renderMarkdown() stay short, however many days, rule
   assert.match(page, /and 19,500 more in summary\.json/);
   assert.ok([...renderMarkdown(assessment)].join("").length < 100_000);
 });
+
+Deno.test("renderMarkdown() and renderHtml() give triggers from those that are certain to all that may be", () => {
+  for (const render of [renderMarkdown, renderHtml]) {
+    const text = [...render(notReady())].join("");
+    assert.match(text, /412–431/);
+    assert.match(text, /96–101/);
+  }
+});

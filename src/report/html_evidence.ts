@@ -102,7 +102,7 @@ export function renderImpact(summary: Summary): Html {
       {
         head: "Triggers",
         right: true,
-        cell: ({ decisions: d }) => formatRange({ lower: d.certain, upper: d.possible }),
+        cell: ({ decisions: d }) => formatRange({ lower: d.certain, upper: d.certain + d.possible }),
       },
       { head: "Sources", right: true, cell: ({ sources: s }) => formatRange({ lower: s.certain, upper: s.possible }) },
       {

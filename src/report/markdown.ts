@@ -131,7 +131,7 @@ function* renderAbuse({ rules, top_sources, spoofing }: Summary): Generator<stri
     ["Rule", (row) => row.title],
     ["Mode", (row) => row.mode],
     ["Counters show it", (row) => row.coverage],
-    ["Triggers", ({ decisions: d }) => formatRange({ lower: d.certain, upper: d.possible }), "right"],
+    ["Triggers", ({ decisions: d }) => formatRange({ lower: d.certain, upper: d.certain + d.possible }), "right"],
     ["Sources", ({ sources: s }) => formatRange({ lower: s.certain, upper: s.possible }), "right"],
     ["SYN blocked", (row) => formatRange(row.impact.syn), "right"],
     ["Blur", (row) => formatShare(row.blur), "right"],

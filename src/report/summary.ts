@@ -134,6 +134,7 @@ export interface RuleSummary {
   coverage: Rule["coverage"];
   reason?: string;
   mode: Rule["mode"];
+  /** `possible`: those that are not certain. */
   decisions: { certain: number; possible: number };
   sources: { certain: number; possible: number };
   /** Possible less certain effect, as a share of the possible one: how much the snapshots' interval blurs. */

@@ -261,7 +261,7 @@ function makeAssessment(shape: Shape, change: (summary: Summary) => void): Asses
     coverage: i === 2 ? "bounded" : "exact",
     ...(i === 2 ? { reason: "The order of ports inside an interval is not recorded." } : {}),
     mode: i === 2 ? "alert" : "enforce",
-    decisions: { certain: [412, 96, 3][i]! * Math.sign(bad), possible: [431, 101, 9][i]! * Math.sign(bad) },
+    decisions: { certain: [412, 96, 3][i]! * Math.sign(bad), possible: [19, 5, 6][i]! * Math.sign(bad) },
     sources: { certain: [bad, Math.ceil(bad / 3), 0][i]!, possible: [bad + 1, Math.ceil(bad / 3), 2][i]! },
     blur: [0.031, 0.044, 0.6][i]!,
     not_evaluated: [17, 17, 0][i]!,
