@@ -5,6 +5,7 @@
  */
 import { IbsrError } from "./errors.ts";
 import { comparePrefixes, formatPrefix, parsePrefix, type Prefix } from "./prefix.ts";
+import { createPrefixTable } from "./prefix_table.ts";
 
 /** Prefixes that can be asked for an address. */
 export interface PrefixSet {
@@ -51,25 +52,6 @@ export function parseAllowlist(text: string, path: string): Allowlist {
 export function createPrefixSet(prefixes: Iterable<Prefix>): PrefixSet {
   const unique = new Map([...prefixes].map((p) => [formatPrefix(p), p]));
   const sorted = [...unique.values()].sort(comparePrefixes);
-  const byLength = new Map<number, Map<number, Set<string>>>([[4, new Map()], [16, new Map()]]);
-  for (const { bytes, bits } of sorted) {
-    const lengths = byLength.get(bytes.length)!;
-    const keys = lengths.get(bits) ?? new Set();
-    lengths.set(bits, keys.add(keyOf(bytes, bits)));
-  }
-  return {
-    prefixes: sorted,
-    contains(address) {
-      for (const [bits, keys] of byLength.get(address.length)!) if (keys.has(keyOf(address, bits))) return true;
-      return false;
-    },
-  };
-}
-
-/** The first `bits` of an address as a text, which a Set can hold. */
-function keyOf(bytes: Uint8Array, bits: number): string {
-  const whole = bits >> 3;
-  let key = "";
-  for (let i = 0; i < whole; i++) key += String.fromCharCode(bytes[i]!);
-  return (bits & 7) === 0 ? key : key + String.fromCharCode(bytes[whole]! & 0xff00 >> (bits & 7) & 0xff);
+  const table = createPrefixTable(sorted.map((prefix) => [prefix, true]));
+  return { prefixes: sorted, contains: (address) => table.find(address) === true };
 }

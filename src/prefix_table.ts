@@ -1,7 +1,7 @@
 /**
  * Values by address prefix, looked up by the longest prefix that contains an address. Pure.
  */
-import { type Prefix, prefixOf } from "./prefix.ts";
+import type { Prefix } from "./prefix.ts";
 
 /** A table that can be asked for an address, 4 or 16 bytes in network order. */
 export interface PrefixTable<T> {
@@ -31,8 +31,13 @@ export function createPrefixTable<T>(entries: Iterable<readonly [Prefix, T]>): P
   };
 }
 
-/** The first `bits` of an address as text: addresses with equal texts are in one prefix of that length. */
+/**
+ * The first `bits` of an address as text: addresses of a family with equal texts are in one prefix of that length.
+ * Nothing is allocated but the text: it is asked for every source and every length of prefix.
+ */
 export function prefixKey(address: Uint8Array, bits: number): string {
-  const { bytes } = prefixOf(address, bits);
-  return String.fromCharCode(...bytes.subarray(0, bits + 7 >> 3));
+  const whole = bits >> 3;
+  let key = "";
+  for (let i = 0; i < whole; i++) key += String.fromCharCode(address[i]!);
+  return (bits & 7) === 0 ? key : key + String.fromCharCode(address[whole]! & 0xff00 >> (bits & 7) & 0xff);
 }
