@@ -38,6 +38,7 @@ const PURE = [
   "src/snapshot.ts",
   "src/systemd.ts",
   "src/walk.ts",
+  "src/words.ts",
   "src/zstd.ts",
 ];
 

@@ -4,7 +4,7 @@
 import { EXIT, IbsrError } from "../errors.ts";
 import { formatPlace } from "../policy/document.ts";
 import type { Finding, Rule } from "../policy/policy.ts";
-import { showName, showText } from "../report/format.ts";
+import { showName, showText } from "../words.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
 import { type Loaded, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";

@@ -10,7 +10,7 @@ import type { Policy, PolicyFile } from "../policy/policy.ts";
 import { assess } from "../report/assess.ts";
 import { compare, type Compared, type Comparison } from "../report/compare.ts";
 import type { InputFile } from "../report/csv.ts";
-import { formatCount, formatNumberOf, formatRange, formatShare, showName } from "../report/format.ts";
+import { formatCount, formatNumberOf, formatRange, formatShare, showName } from "../words.ts";
 import { describeAnswer } from "../report/screen.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";

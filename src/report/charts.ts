@@ -17,7 +17,7 @@ import {
   formatSpan,
   PERCENT,
   showName,
-} from "./format.ts";
+} from "../words.ts";
 import type { SourceRow, StreamSummary, Summary, Sweep, TimelinePoint } from "./summary.ts";
 import { escapeHtml } from "./escape.ts";
 import { box, type Drawing, element, formatPixels, hairline, hatch, label, polyline } from "./svg.ts";

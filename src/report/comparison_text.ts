@@ -16,7 +16,7 @@ import {
   formatShare,
   formatSpan,
   formatTime,
-} from "./format.ts";
+} from "../words.ts";
 import { type Html, markup, name, renderTable, trusted, verdictClass } from "./html_text.ts";
 
 /** Changed sources that the texts show; comparison.json has more. */

@@ -8,11 +8,11 @@ import { createHash } from "node:crypto";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
 import { drawBounds } from "./charts.ts";
-import { capitalize, formatGateValue, formatNumberOf, formatSpan, formatTime } from "./format.ts";
+import { capitalize, formatNumberOf, formatSpan, formatTime } from "../words.ts";
 import { type Html, markup, name, renderOutcome, trusted, verdictClass } from "./html_text.ts";
 import { renderImpact, renderSeen } from "./html_evidence.ts";
 import { renderHarm, renderTherefore, renderUnseen } from "./html_judgment.ts";
-import { blockedHeadline, harmHeadline, type Headline, unseenHeadline } from "./sentences.ts";
+import { blockedHeadline, formatGateValue, harmHeadline, type Headline, unseenHeadline } from "./sentences.ts";
 import type { Assessment, Gate, Summary } from "./summary.ts";
 
 /** The page, in pieces. */

@@ -13,7 +13,7 @@ import {
   formatRate,
   formatShare,
   showName,
-} from "./format.ts";
+} from "../words.ts";
 import { type Column, type Html, markup, name, renderFigure, renderSection, renderTable } from "./html_text.ts";
 import { className, impactSentence, listImpact, seenSentence } from "./sentences.ts";
 import type { SourceRow, Summary } from "./summary.ts";

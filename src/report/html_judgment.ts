@@ -7,7 +7,6 @@ import {
   formatBytes,
   formatCount,
   formatDuration,
-  formatGateValue,
   formatLimit,
   formatNumberOf,
   formatRange,
@@ -15,7 +14,7 @@ import {
   formatRatio,
   formatShare,
   formatSpan,
-} from "./format.ts";
+} from "../words.ts";
 import {
   type Column,
   fold,
@@ -30,7 +29,14 @@ import {
   verdictClass,
 } from "./html_text.ts";
 import type { RuleSet } from "../rules/ruleset.ts";
-import { harmSentence, listNotCounted, OUTCOMES, spoofingSentence, unseenSentence } from "./sentences.ts";
+import {
+  formatGateValue,
+  harmSentence,
+  listNotCounted,
+  OUTCOMES,
+  spoofingSentence,
+  unseenSentence,
+} from "./sentences.ts";
 import type { FpBound, Gate, Summary, SweepPoint } from "./summary.ts";
 
 /** Rows of a table that are shown at once; the rest is folded away. */

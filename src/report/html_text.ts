@@ -3,7 +3,7 @@
  * already. Pure.
  */
 import { escapeHtml } from "./escape.ts";
-import { formatCount, showName, showText } from "./format.ts";
+import { formatCount, showName, showText } from "../words.ts";
 import { OUTCOMES } from "./sentences.ts";
 import { type Drawing, renderDrawing } from "./svg.ts";
 import type { Gate } from "./summary.ts";

@@ -8,7 +8,6 @@ import {
   formatBytes,
   formatCount,
   formatDuration,
-  formatGateValue,
   formatLimit,
   formatNumberOf,
   formatPort,
@@ -18,11 +17,12 @@ import {
   formatShare,
   formatSpan,
   formatTime,
-} from "./format.ts";
+} from "../words.ts";
 import type { CandidateRule, RuleSet } from "../rules/ruleset.ts";
 import {
   blockedHeadline,
   className,
+  formatGateValue,
   harmHeadline,
   harmSentence,
   impactSentence,

@@ -11,7 +11,8 @@ import {
   formatRange,
   formatShare,
   formatSpan,
-} from "./format.ts";
+  showName,
+} from "../words.ts";
 import type { FpBound, Gate, Impact, SourceRow, Summary } from "./summary.ts";
 
 /** One of the three numbers that a report begins with. */
@@ -185,4 +186,10 @@ export const OUTCOMES: Record<Gate["outcome"], string> = { pass: "holds", fail: 
 /** A source's class, where it was given one. */
 export function className(source: Pick<SourceRow, "class">): string {
   return source.class ?? "not judged";
+}
+
+/** A gate's value or limit; a text is shown as it is. */
+export function formatGateValue(value: number | string | null, unit: Gate["unit"]): string {
+  if (typeof value === "string") return showName(value);
+  return unit === "share" ? formatShare(value) : unit === "sec" ? formatDuration(value) : formatCount(value);
 }

@@ -1,12 +1,11 @@
 /**
- * Numbers, times and names as people read them: in every artefact that is not for programs.
+ * Numbers, times and names as people read them: in every line, page and file that is not for programs.
  *
  * Nothing here depends on a locale or a time zone: same value, same text. What can't be known (null, NaN, Infinity)
  * reads "unknown". Names that come out of snapshots and policies are other people's: `showName()` makes what a
  * terminal, an editor or a browser would hide or reorder visible, and shortens what is too long. Pure.
  */
-import type { Range } from "../rules/ruleset.ts";
-import type { Gate } from "./summary.ts";
+import type { Range } from "./rules/ruleset.ts";
 
 /** What stands where a number can't be known. */
 export const UNKNOWN = "unknown";
@@ -136,12 +135,6 @@ export function formatLimit(upper: Maybe, format: (value: Maybe) => string = for
 /** A port, where 0 stands for all ports together. */
 export function formatPort(port: number): string {
   return port === 0 ? "all" : String(port);
-}
-
-/** A gate's value or limit; a text is shown as it is. */
-export function formatGateValue(value: number | string | null, unit: Gate["unit"]): string {
-  if (typeof value === "string") return showName(value);
-  return unit === "share" ? formatShare(value) : unit === "sec" ? formatDuration(value) : formatCount(value);
 }
 
 /** A text with its first letter large, as a heading. */

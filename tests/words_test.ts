@@ -5,7 +5,6 @@ import {
   formatBytes,
   formatCount,
   formatDuration,
-  formatGateValue,
   formatLimit,
   formatNumberOf,
   formatRange,
@@ -15,9 +14,10 @@ import {
   formatTime,
   isoTime,
   showName,
-} from "../src/report/format.ts";
+} from "../src/words.ts";
 import { renderHtml } from "../src/report/html.ts";
 import { renderMarkdown } from "../src/report/markdown.ts";
+import { formatGateValue } from "../src/report/sentences.ts";
 import type { Summary } from "../src/report/summary.ts";
 import { empty, fleet, hostile, insufficient, notReady, ready } from "./report/fixture.ts";
 
