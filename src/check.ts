@@ -12,8 +12,8 @@ import { interfaceIndex, readKernelFile } from "./libc.ts";
 import { readObjects } from "./objects.ts";
 import { actAs, findUser, listKernelDirectory, missingCapabilities, readClockSync, readKernelLink } from "./process.ts";
 import { listSegments, parentOf } from "./segment.ts";
-import { formatBytes } from "./status.ts";
 import type { Limits } from "./spool.ts";
+import { formatBytes, formatCount } from "./words.ts";
 import { findAttached, findLibbpf, openProgram, type Program, type XdpMode } from "./xdp.ts";
 
 /** What one check found. */
@@ -230,7 +230,7 @@ const ENTRY_BYTES = 900;
 
 function checkMemory({ mapSize, interfaces }: CheckOptions): Check {
   const need = mapSize * ENTRY_BYTES * interfaces.length;
-  const detail = `maps of ${mapSize} entries: ${formatBytes(need)}`;
+  const detail = `maps of ${formatCount(mapSize)} entries: ${formatBytes(need)}`;
   const limits = [["available memory", readAvailable()], ["this cgroup's limit", readCgroupLimit()]] as const;
   const tight = limits.find(([, bytes]) => bytes !== undefined && bytes < 2 * need);
   if (!tight) return { name: "memory", verdict: "pass", detail };
@@ -286,9 +286,7 @@ async function checkSpool(options: CheckOptions): Promise<Check[]> {
           detail: `${formatBytes(free)} free; what is kept can't be told yet: no segment, no --max-bytes`,
         };
       }
-      const detail = `${formatBytes(free)} free; up to ${
-        formatBytes(Math.round(rest))
-      } will be added before the oldest go`;
+      const detail = `${formatBytes(free)} free; up to ${formatBytes(rest)} will be added before the oldest go`;
       return rest <= free
         ? { verdict: "pass", detail }
         : { verdict: "warn", detail, hint: "--max-bytes bounds the spool" };

@@ -16,6 +16,7 @@ import {
   mapTypeName,
   walk,
 } from "./walk.ts";
+import { formatCount, formatNumberOf } from "./words.ts";
 
 /** What must hold for an object to be safe. */
 export interface Claim {
@@ -134,11 +135,11 @@ function describeFacts(facts: Omit<SafetyReport, "sha256" | "claims" | "refusals
   const types = [...Map.groupBy(maps, (map) => map.type)].map(([type, of]) => `${of.length} ${type}`);
   return {
     exits: list(exits.map((exit) => `${exit.at} returns ${exit.returns}`)),
-    stores: `${count(stores.stack, "store")} to the stack, ${stores.mapValue} to map values, ` +
-      `${count(stores.atomic, "atomic addition")} to map values`,
-    helpers: list(helpers.map((helper) => `${helper.name} (${count(helper.calls, "call")})`)),
+    stores: `${formatNumberOf(stores.stack, "store")} to the stack, ${formatCount(stores.mapValue)} to map values, ` +
+      `${formatNumberOf(stores.atomic, "atomic addition")} to map values`,
+    helpers: list(helpers.map((helper) => `${helper.name} (${formatNumberOf(helper.calls, "call")})`)),
     maps: list(types),
-    instructions: `${count(facts.instructions, "instruction")}; subprograms: ${list(subprograms)}`,
+    instructions: `${formatNumberOf(facts.instructions, "instruction")}; subprograms: ${list(subprograms)}`,
     object: `section ${facts.section}; every relocation is of a map or a subprogram of its own`,
   };
 }
@@ -175,13 +176,11 @@ export function renderSafety(report: SafetyReport, verifier?: VerifierStatistics
 const SHOWN = 8;
 
 function describeVerifier({ walkedInstructions, programBytes, jitedBytes }: VerifierStatistics): string {
-  const walked = walkedInstructions === undefined ? "" : `${count(walkedInstructions, "instruction")} walked, `;
-  const jited = jitedBytes ? `${count(jitedBytes, "byte")} of machine code` : "interpreted";
-  return `accepted: ${walked}${count(programBytes, "byte")} of BPF, ${jited}`;
-}
-
-function count(n: number, thing: string): string {
-  return `${n} ${thing}${n === 1 ? "" : "s"}`;
+  const walked = walkedInstructions === undefined
+    ? ""
+    : `${formatNumberOf(walkedInstructions, "instruction")} walked, `;
+  const jited = jitedBytes ? `${formatNumberOf(jitedBytes, "byte")} of machine code` : "interpreted";
+  return `accepted: ${walked}${formatNumberOf(programBytes, "byte")} of BPF, ${jited}`;
 }
 
 function list(parts: readonly string[]): string {

@@ -11,6 +11,7 @@ import { decodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
 import { readKernelFile } from "./libc.ts";
 import { historyOf, readLedger } from "./s3/ledger.ts";
 import { listSegments, type Segment } from "./segment.ts";
+import { formatBytes, formatDuration, formatNumberOf, isoTime, UNKNOWN } from "./words.ts";
 
 /** The state of a spool and its collector. Times are seconds since 1970. */
 export interface Status {
@@ -198,7 +199,7 @@ export function formatStatus(status: Status, now: number): string {
   const { pid, last, coverage, segments } = status;
   const lines: string[] = [];
   const row = (name: string, text: string) => lines.push(`${name.padEnd(10)} ${text}`);
-  const ago = (time: number) => `${formatDuration(Math.max(0, now - time))} ago`;
+  const ago = (time: number) => `${formatDuration(Math.floor(Math.max(0, now - time)))} ago`;
   if (pid !== undefined) {
     const since = last && last.pid === pid
       ? `since ${formatTime(last.run_id / 1000)} (${ago(last.run_id / 1000)})`
@@ -229,13 +230,13 @@ export function formatStatus(status: Status, now: number): string {
   if (coverage) {
     const lost = coverage.packets === 0 ? 0 : coverage.unattributed / coverage.packets;
     const share = coverage.unattributed > 0 ? ` (${formatShare(lost)})` : "";
-    row("counted", `${formatNumber(coverage.packets)} packets since ${formatTime(coverage.since)}`);
-    row("lost", `the source of ${formatNumber(coverage.unattributed)} packets${share}`);
+    row("counted", `${formatNumberOf(coverage.packets, "packet")} since ${formatTime(coverage.since)}`);
+    row("lost", `the source of ${formatNumberOf(coverage.unattributed, "packet")}${share}`);
   }
   const oldest = segments.oldest === undefined ? "" : `, the oldest of ${formatTime(segments.oldest)}`;
   row(
     "spool",
-    `${status.directory}: ${formatNumber(segments.count)} segments, ${formatBytes(segments.bytes)}${oldest}`,
+    `${status.directory}: ${formatNumberOf(segments.count, "segment")}, ${formatBytes(segments.bytes)}${oldest}`,
   );
   if (status.upload) {
     const { target, waiting, last: storedAt, unfinished } = status.upload;
@@ -243,7 +244,7 @@ export function formatStatus(status: Status, now: number): string {
       ? ""
       : ` (${formatBytes(waiting.bytes)}), the oldest of ${formatTime(waiting.oldest)}`;
     const parts = [
-      `${formatNumber(waiting.count)} segments wait for ${target}${since}`,
+      `${formatNumberOf(waiting.count, "segment waits", "segments wait")} for ${target}${since}`,
       storedAt === undefined ? "nothing was uploaded yet" : `the last upload was ${ago(storedAt)}`,
       unfinished > 0 ? `${unfinished} unfinished` : "",
     ];
@@ -255,35 +256,11 @@ export function formatStatus(status: Status, now: number): string {
 }
 
 /** A UTC time to the second. */
-function formatTime(sec: number): string {
-  return new Date(sec * 1000).toISOString().slice(0, 19) + "Z";
-}
-
-/** The two largest units. */
-function formatDuration(sec: number): string {
-  const units = [["d", DAY_SEC], ["h", 3600], ["min", 60], ["s", 1]] as const;
-  const first = units.findIndex(([, length]) => sec >= length);
-  if (first < 0) return "0 s";
-  let rest = Math.floor(sec);
-  return units.slice(first, first + 2).map(([unit, length]) => {
-    const count = Math.floor(rest / length);
-    rest -= count * length;
-    return `${count} ${unit}`;
-  }).filter((part) => !part.startsWith("0 ")).join(" ");
+function formatTime(unixSec: number): string {
+  return isoTime(unixSec) ?? UNKNOWN;
 }
 
 /** Never rounded up to 100 %. */
 function formatShare(share: number): string {
   return `${Math.floor(share * 10000) / 100} %`;
-}
-
-/** Bytes in the largest binary unit that leaves a number from 1 up. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
-  return `${unit === 0 ? bytes : (bytes / 2 ** (10 * unit)).toFixed(1)} ${units[unit]}`;
-}
-
-function formatNumber(value: number): string {
-  return String(value).replaceAll(/\B(?=(\d{3})+$)/g, ",");
 }

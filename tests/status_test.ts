@@ -143,5 +143,5 @@ Deno.test("a share of time is never rounded up to 100 %", () => {
   };
   const text = formatStatus(status, T0 + DAY);
   assert.match(text, /99\.99 % counted/);
-  assert.match(text, /^spool +\/s: 2,345 segments, 1\.5 KiB, the oldest of 1970-01-12T13:46:40Z$/m);
+  assert.match(text, /^spool +\/s: 2,345 segments, 1\.46 KiB, the oldest of 1970-01-12T13:46:40Z$/m);
 });

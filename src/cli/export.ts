@@ -3,7 +3,6 @@
  */
 import { EXIT, IbsrError } from "../errors.ts";
 import { log } from "../log.ts";
-import { formatBytes } from "../status.ts";
 import type { Chain } from "../s3/credentials.ts";
 import {
   type ExportOptions,
@@ -24,6 +23,7 @@ import policy from "../s3/policy.json" with { type: "json" };
 import type { Client } from "../s3/request.ts";
 import { checkKey } from "../s3/select.ts";
 import { MULTIPART_FROM } from "../s3/upload.ts";
+import { formatBytes, formatCount, formatNumberOf } from "../words.ts";
 import { prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
 import type { ExportValues } from "./tables/export.ts";
@@ -158,7 +158,8 @@ function printPlan(options: ExportOptions, values: ExportValues, { print }: Cont
   }
   for (const { path, key, size } of todo) print(`${path} → s3://${options.bucket}/${key} (${formatBytes(size)})\n`);
   const bytes = formatBytes(todo.reduce((sum, { size }) => sum + size, 0));
-  print(`would upload ${count(todo.length, "object")} (${bytes}); ${unchanged.length} are there already\n`);
+  const there = formatCount(unchanged.length);
+  print(`would upload ${formatNumberOf(todo.length, "object")} (${bytes}); ${there} are there already\n`);
   return 0;
 }
 
@@ -196,18 +197,15 @@ async function printSummary(
 
 function describeSummary({ outcomes, bytes, seconds, target, manifestKey }: Summary): string {
   const number = (verdict: Outcome["verdict"]) => outcomes.filter((o) => o.verdict === verdict).length;
+  const uploaded = formatNumberOf(number("uploaded"), "object");
   const parts = [
-    `uploaded ${count(number("uploaded"), "object")} (${formatBytes(bytes)}) to ${target} in ${seconds.toFixed(1)} s`,
-    `${number("unchanged")} were there already`,
-    `${number("failed")} failed`,
-    ...number("untried") > 0 ? [`${number("untried")} not tried`] : [],
+    `uploaded ${uploaded} (${formatBytes(bytes)}) to ${target} in ${seconds.toFixed(1)} s`,
+    `${formatCount(number("unchanged"))} were there already`,
+    `${formatCount(number("failed"))} failed`,
+    ...number("untried") > 0 ? [`${formatCount(number("untried"))} not tried`] : [],
     ...manifestKey === undefined ? [] : [`manifest: ${manifestKey}`],
   ];
   return parts.join("; ");
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
 const MOST_REASONS = 10;
@@ -220,7 +218,7 @@ function finish(summary: Summary): number {
   const others = [...new Set(failed.map(({ error }) => error!.message))].filter((m) => m !== failure.message);
   for (const message of others.slice(0, MOST_REASONS)) log("error", message);
   const unsaid = others.length - MOST_REASONS;
-  if (unsaid > 0) log("error", `and ${count(unsaid, "more failure")}`);
+  if (unsaid > 0) log("error", `and ${formatNumberOf(unsaid, "more failure")}`);
   log("error", failure.message, { hint: failure.hint });
   log("info", "the next run goes on from here: what is stored is not sent again, unfinished uploads are resumed");
   return failure.kind === "permission" || failure.kind === "storage" ? EXIT[failure.kind] : EXIT.network;

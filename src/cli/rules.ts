@@ -11,7 +11,8 @@ import type { Format, Rendered } from "../rules/format.ts";
 import { FORMATS } from "../rules/formats.ts";
 import { normalise, type Plan, type Protected } from "../rules/normalise.ts";
 import { MAX_BYTES, parseRuleSet } from "../rules/read.ts";
-import { count, plainText } from "../rules/texts.ts";
+import { plainText } from "../rules/texts.ts";
+import { formatNumberOf } from "../words.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
 import type { RULES_OPTIONS } from "./tables/rules.ts";
@@ -144,7 +145,7 @@ function warn({ set, leftOut }: Plan, { losses }: Rendered): void {
     if (kind === "lockout") log("error", `WOULD LOCK OUT: ${what}`);
     else log("warning", what);
   }
-  if (loud.length > 50) log("warning", `and ${count(loud.length - 50, "more rule")} left out`);
+  if (loud.length > 50) log("warning", `and ${formatNumberOf(loud.length - 50, "more rule")} left out`);
   for (const { kind, text } of losses) {
     log(
       kind === "note" ? "info" : "warning",

@@ -9,6 +9,7 @@
  */
 import type { Finding } from "../policy/policy.ts";
 import type { SnapshotMode } from "../snapshot.ts";
+import { formatNumberOf } from "../words.ts";
 import type { StreamName } from "./interval.ts";
 import type { Place } from "./rows.ts";
 
@@ -125,7 +126,8 @@ function dropRepeated(
     findings.push({
       severity: "warning",
       code: "conflicting_line",
-      message: `${count(conflicts.length, "line")} left out: another has the same run and number, and other counts`,
+      message: `${formatNumberOf(conflicts.length, "line")} left out: ` +
+        "another has the same run and number, and other counts",
       place: { path, line: number, column: 1 },
     });
   }
@@ -205,9 +207,8 @@ function chain(run: Run, findings: Finding[]): void {
     findings.push({
       severity: "warning",
       code: "clock_step",
-      message:
-        `${count(run.lines.length - steady.size, "snapshot")} of run ${run.id} left out: the clock was set back, ` +
-        `and their times contradict those of more others`,
+      message: `${formatNumberOf(run.lines.length - steady.size, "snapshot")} of run ${run.id} left out: ` +
+        `the clock was set back, and their times contradict those of more others`,
       place: { path: line.path, line: line.number, column: 1 },
     });
   }
@@ -232,7 +233,7 @@ function chain(run: Run, findings: Finding[]): void {
     findings.push({
       severity: "warning",
       code: "undated",
-      message: `${count(undated, "snapshot")} of run ${run.id} left out: nothing says since when they counted`,
+      message: `${formatNumberOf(undated, "snapshot")} of run ${run.id} left out: nothing says since when they counted`,
       place: { path, line: number, column: 1 },
     });
   }
@@ -289,8 +290,9 @@ function groupStreams(runs: readonly Run[], findings: Finding[]): { name: Stream
     findings.push({
       severity: "note",
       code: "hosts_by_folder",
-      message: `versions before 8 name no host: the runs in ${count(homes.length, "folder")} overlap in time and are ` +
-        `taken for those of as many hosts`,
+      message:
+        `versions before 8 name no host: the runs in ${formatNumberOf(homes.length, "folder")} overlap in time ` +
+        `and are taken for those of as many hosts`,
     });
   }
   const streams = new Map<string, { name: StreamName; runs: Run[] }>();
@@ -350,9 +352,8 @@ function mergeRuns(name: StreamName, runs: readonly Run[], findings: Finding[]):
     findings.push({
       severity: "warning",
       code: "overlap",
-      message:
-        `${stream}: ${count(left.length, "snapshot")} left out: their time had been counted already, by another ` +
-        `run of a collector or before the clock was set back`,
+      message: `${stream}: ${formatNumberOf(left.length, "snapshot")} left out: their time had been counted already, ` +
+        `by another run of a collector or before the clock was set back`,
       place: { path, line: number, column: 1 },
     });
   }
@@ -360,15 +361,12 @@ function mergeRuns(name: StreamName, runs: readonly Run[], findings: Finding[]):
     findings.push({
       severity: "note",
       code: "clock_step",
-      message: `${stream}: ${count(clipped, "snapshot")} began before the last ended: the clock was set back, ` +
+      message:
+        `${stream}: ${formatNumberOf(clipped, "snapshot")} began before the last ended: the clock was set back, ` +
         `their lengths are cut and their rates too high by as much`,
     });
   }
   return spans;
-}
-
-function count(n: number, what: string): string {
-  return `${n} ${what}${n === 1 ? "" : "s"}`;
 }
 
 function compareText(a: string, b: string): number {

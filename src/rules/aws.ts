@@ -4,9 +4,9 @@
  * Names and limits are those of the service's API: WAFv2 CreateIPSet (prefixes always written, no /0, 10,000 addresses a
  * set, IPv4 and IPv6 apart), EC2 CreateNetworkAclEntry (one range of ports an entry, 20 entries a direction by default).
  */
+import { formatNumberOf } from "../words.ts";
 import { chunk, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered } from "./format.ts";
-import { count } from "./texts.ts";
 
 const MAX_ADDRESSES = 10_000, MAX_ACL_ENTRIES = 20;
 
@@ -89,7 +89,8 @@ export const awsNacl: Format = {
     if (entries.length < all.length) {
       losses.push({
         kind: "narrower",
-        text: `${count(all.length - entries.length, "entry", "entries")} left out: a network ACL has room for ` +
+        text:
+          `${formatNumberOf(all.length - entries.length, "entry", "entries")} left out: a network ACL has room for ` +
           `${MAX_ACL_ENTRIES} by default; those that would block most packets are in here`,
       });
     }

@@ -3,10 +3,11 @@
  *
  * A decision is about an address or a range and has a duration; a reason, which decisions can be deleted by. Ports, and whether to drop at all, are the bouncer's.
  */
+import { formatNumberOf } from "../words.ts";
 import { type Abilities, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered, type RenderOptions } from "./format.ts";
 import type { Plan } from "./normalise.ts";
-import { count, csvCell } from "./texts.ts";
+import { csvCell } from "./texts.ts";
 
 const can: Abilities = { v6: true, cidr: true, tcpOnly: false, ports: false, expiry: true, shadow: false };
 
@@ -40,7 +41,7 @@ function decisionOf(entry: Entry, reason: string): Decision {
 function prepare(plan: Plan): { entries: Entry[]; losses: Loss[] } {
   const { entries, losses } = fit(plan, can), forGood = entries.filter((entry) => entry.durationSec === null).length;
   if (forGood === 0) return { entries, losses };
-  const text = `${count(forGood, "entry", "entries")} for good end after ten years`;
+  const text = `${formatNumberOf(forGood, "entry", "entries")} for good end after ten years`;
   return { entries, losses: [...losses, { kind: "narrower", text }] };
 }
 

@@ -6,11 +6,11 @@
  * older documents' two-phase lookup, which finds them by longest prefix before anything else; a rule with a protocol is
  * scanned by priority. Under `code` all rules are one list by priority.
  */
+import { formatCount, formatNumberOf } from "../words.ts";
 import { fit, type Loss } from "./fit.ts";
 import { type Format, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
-import { count } from "./texts.ts";
 
 /** The engine refuses files with more rules. */
 const MAX_RULES = 4096;
@@ -36,7 +36,9 @@ export const ebpfsentinel: Format = {
       losses.push({ kind: "narrower", text });
     }
     if (all.length > MAX_RULES) {
-      const text = `${count(all.length - MAX_RULES, "rule")} left out: the engine takes ${MAX_RULES}`;
+      const text = `${formatNumberOf(all.length - MAX_RULES, "rule")} left out: the engine takes ${
+        formatCount(MAX_RULES)
+      }`;
       losses.push({ kind: "narrower", text });
     }
     const rules = all.slice(0, MAX_RULES).flatMap(({ entry, port }, i) => [

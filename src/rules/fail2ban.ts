@@ -5,10 +5,10 @@
  * own times. Single addresses only: fail2ban lists a network as banned although its action fails. The jails use
  * fail2ban's own nftables action with `drop`, or for a shadow run with `counter`.
  */
+import { formatNumberOf } from "../words.ts";
 import { chunk, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, type Rendered, tell } from "./format.ts";
 import { keyOf, writePorts } from "./spans.ts";
-import { count } from "./texts.ts";
 
 /** Addresses in one command line. */
 const PER_COMMAND = 100;
@@ -27,7 +27,7 @@ export const fail2ban: Format = {
     const long = entries.filter(({ durationSec }) => (durationSec ?? 0) > MAX_BANTIME).length;
     const losses: Loss[] = [...lost];
     if (long > 0) {
-      losses.push({ kind: "wider", text: `${count(long, "entry", "entries")} of over ten years never end` });
+      losses.push({ kind: "wider", text: `${formatNumberOf(long, "entry", "entries")} of over ten years never end` });
     }
     if (jails.length > 50) {
       losses.push({ kind: "note", text: `${jails.length} jails: one for each time and port list` });

@@ -6,10 +6,10 @@
  */
 import { IbsrError } from "../errors.ts";
 import { formatPrefix, isAddress, type Prefix, splitPrefix } from "../prefix.ts";
+import { formatNumberOf } from "../words.ts";
 import { aggregate, type Plan, type Region } from "./normalise.ts";
 import type { CandidateRule } from "./ruleset.ts";
 import { coversAllPorts, keyOf, type Span, widenPorts, withDuration } from "./spans.ts";
-import { count } from "./texts.ts";
 
 /** What a format can say. */
 export interface Abilities {
@@ -68,12 +68,13 @@ export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Los
     const before = regions.length;
     regions = regions.filter(({ prefix }) => prefix.bytes.length === 4);
     const n = before - regions.length;
-    lose("narrower", n, `${count(n, "IPv6 entry", "IPv6 entries")} left out: the format has IPv4 only`);
+    lose("narrower", n, `${formatNumberOf(n, "IPv6 entry", "IPv6 entries")} left out: the format has IPv4 only`);
   }
   if (!can.ports) {
     const n = regions.filter(({ spans }) => !coversAllPorts(spans)).length;
     regions = regions.map((region) => ({ ...region, spans: widenPorts(region.spans) }));
-    lose("wider", n, `${count(n, "entry is", "entries are")} limited to some ports: the format blocks all ports`);
+    const many = formatNumberOf(n, "entry is", "entries are");
+    lose("wider", n, `${many} limited to some ports: the format blocks all ports`);
   }
   if (!can.tcpOnly) {
     lose("wider", regions.length, "the format blocks every protocol: what was simulated is TCP");
@@ -81,7 +82,8 @@ export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Los
   if (!can.expiry) {
     const n = regions.filter(({ spans }) => spans.some(({ durationSec }) => durationSec !== Infinity)).length;
     regions = regions.map((region) => ({ ...region, spans: withDuration(region.spans, () => Infinity) }));
-    lose("wider", n, `${count(n, "entry has", "entries have")} an end: the format has none, remove them by hand`);
+    const many = formatNumberOf(n, "entry has", "entries have");
+    lose("wider", n, `${many} an end: the format has none, remove them by hand`);
   }
   if (can.cidr) {
     regions = aggregate(regions, plan.limits.widest);
@@ -93,8 +95,10 @@ export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Los
     lose(
       "narrower",
       tooWide.length,
-      `${count(tooWide.length, "network")} of more than ${MAX_EXPANDED} addresses left out (the format has single ` +
-        `addresses only): ${tooWide.slice(0, 5).map(({ prefix }) => formatPrefix(prefix)).join(", ")}` +
+      `${formatNumberOf(tooWide.length, "network")} of more than ${MAX_EXPANDED} addresses left out ` +
+        `(the format has single addresses only): ${
+          tooWide.slice(0, 5).map(({ prefix }) => formatPrefix(prefix)).join(", ")
+        }` +
         (tooWide.length > 5 ? ", …" : ""),
     );
   }

@@ -2,9 +2,10 @@
  * What every file says of itself: what it is, what it rests on, when it ends, what it lost, and how to apply and undo
  * it. Lines of plain ASCII text without a comment mark.
  */
+import { formatCount, formatNumberOf } from "../words.ts";
 import type { Entry, Loss } from "./fit.ts";
 import type { LeftOut, Plan } from "./normalise.ts";
-import { count, plainText, utc } from "./texts.ts";
+import { plainText, utc } from "./texts.ts";
 
 /** What a header needs to know besides the plan. */
 export interface HeaderOptions {
@@ -37,14 +38,14 @@ export function headerLines(plan: Plan, options: HeaderOptions): string[] {
     `policy:    ${name}, sha256 ${policy.sha256 ?? "unknown"}`,
     `evidence:  ${utc(evidence.start_unix_sec)} to ${utc(evidence.end_unix_sec)}, ${streams}${more}`,
     `made:      ${utc(set.generated_at_unix_sec)} by ibsr ${plainText(set.ibsr_version, 40)}`,
-    `entries:   ${options.entries.length} from ${count(set.rules.length, "rule")}`,
+    `entries:   ${formatCount(options.entries.length)} from ${formatNumberOf(set.rules.length, "rule")}`,
     `expires:   ${describeExpiry(plan, options)}`,
     ...describeLegitimate(options.entries),
     options.hostChecked
       ? "lock-out:  this host's addresses, gateways, resolvers and the SSH peer were looked up and are not in here"
       : "lock-out:  NOT CHECKED against the host that will use this (--no-host-check): look yourself",
     ...describeLeftOut(plan.leftOut),
-    ...plan.cut > 0 ? [`allowlist: cut out of ${count(plan.cut, "network")}`] : [],
+    ...plan.cut > 0 ? [`allowlist: cut out of ${formatNumberOf(plan.cut, "network")}`] : [],
     ...options.losses.length === 0
       ? ["lost:      nothing: the file says what was simulated"]
       : options.losses.map(({ kind, text }) => `lost:      ${describeKind(kind)}${plainText(text, 400)}`),
@@ -70,7 +71,7 @@ function describeExpiry({ set, regions }: Plan, { expires }: HeaderOptions): str
   if (durations.length === 0) return "nothing is blocked";
   if (timed.length === 0) return "never: every entry is for good";
   const last = utc(set.generated_at_unix_sec + timed.reduce((a, b) => Math.max(a, b), 0));
-  const rest = forGood > 0 ? `, ${count(forGood, "entry", "entries")} never` : "";
+  const rest = forGood > 0 ? `, ${formatNumberOf(forGood, "entry", "entries")} never` : "";
   return expires
     ? `${last} if applied at ${utc(set.generated_at_unix_sec)} (times run from when it is applied)${rest}`
     : `not by itself: remove it by ${last}${rest}`;
@@ -78,7 +79,7 @@ function describeExpiry({ set, regions }: Plan, { expires }: HeaderOptions): str
 
 function describeLegitimate(entries: readonly Entry[]): string[] {
   const n = entries.filter(({ rules }) => rules.some((rule) => rule.class === "likely legitimate")).length;
-  return n === 0 ? [] : [`CAUTION:   ${count(n, "entry is", "entries are")} of sources that look legitimate`];
+  return n === 0 ? [] : [`CAUTION:   ${formatNumberOf(n, "entry is", "entries are")} of sources that look legitimate`];
 }
 
 function describeLeftOut(leftOut: readonly LeftOut[]): string[] {
@@ -91,7 +92,7 @@ function describeLeftOut(leftOut: readonly LeftOut[]): string[] {
       }`
     ),
     ...shown.length > 20 ? [`left out:  and ${shown.length - 20} more`] : [],
-    ...allowed > 0 ? [`left out:  ${count(allowed, "rule")} of allowlisted sources`] : [],
+    ...allowed > 0 ? [`left out:  ${formatNumberOf(allowed, "rule")} of allowlisted sources`] : [],
   ];
 }
 

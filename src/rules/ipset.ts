@@ -5,11 +5,11 @@
  * matched by `multiport`, which takes 15 ports (a range counts as two); where ports differ too much for that they go
  * into one set of address and port, which has an element for every port.
  */
+import { formatNumberOf } from "../words.ts";
 import { byPorts, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, ifaceLoss, type Rendered, type RenderOptions, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
-import { count } from "./texts.ts";
 
 /** The longest timeout of an element in seconds (UINT_MAX / 1000 / 2, linux/netfilter/ipset/ip_set_timeout.h). */
 const MAX_TIMEOUT = 2_147_483;
@@ -42,7 +42,7 @@ export const ipset: Format = {
     if (long > 0) {
       lost.unshift({
         kind: "narrower",
-        text: `${count(long, "entry ends", "entries end")} after ${MAX_TIMEOUT} seconds, ipset's longest time`,
+        text: `${formatNumberOf(long, "entry ends", "entries end")} after ${MAX_TIMEOUT} seconds, ipset's longest time`,
       });
     }
     const groups = [false, true].flatMap((v6) => groupsOf(entries.filter((entry) => entry.v6 === v6), { v6, options }));

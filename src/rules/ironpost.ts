@@ -1,10 +1,10 @@
 /**
  * Ironpost: its blocklist of single IPv4 addresses, in TOML. A rule matches all that a source sends, and has no end.
  */
+import { formatCount, formatNumberOf } from "../words.ts";
 import { fit, type Loss } from "./fit.ts";
 import { type Format, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
-import { count } from "./texts.ts";
 
 /** The engine's table has room for so many. */
 const MAX_RULES = 10_000;
@@ -17,7 +17,9 @@ export const ironpost: Format = {
     const { entries: all, losses: lost } = fit(plan, ironpost.can), losses: Loss[] = [...lost];
     const entries = all.slice(0, MAX_RULES);
     if (all.length > MAX_RULES) {
-      const text = `${count(all.length - MAX_RULES, "entry", "entries")} left out: the engine takes ${MAX_RULES}`;
+      const text = `${formatNumberOf(all.length - MAX_RULES, "entry", "entries")} left out: the engine takes ${
+        formatCount(MAX_RULES)
+      }`;
       losses.push({ kind: "narrower", text });
     }
     const header = tell(plan, options, {

@@ -30,8 +30,3 @@ export function csvCell(value: string | number): string {
 export function utc(unixSec: number): string {
   return new Date(Math.min(Math.floor(unixSec), 253_402_300_799) * 1000).toISOString().replace(".000Z", "Z");
 }
-
-/** A number of something, with its plural. */
-export function count(n: number, one: string, many: string = `${one}s`): string {
-  return `${n} ${n === 1 ? one : many}`;
-}

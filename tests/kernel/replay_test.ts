@@ -190,7 +190,7 @@ testWith("kernel", "replay chooses the model where the kernel program can't be l
 testWith("kernel", "safety proves both objects, with what the kernel's verifier says of them", async () => {
   const { stdout } = await ibsr("safety");
   assert.equal(stdout.match(/^This object cannot interfere with traffic/gm)?.length, 2);
-  assert.equal(stdout.match(/^verifier {2}accepted: \d+ instructions walked, /gm)?.length, 2);
+  assert.equal(stdout.match(/^verifier {2}accepted: [\d,]+ instructions walked, /gm)?.length, 2);
   assert.equal(stdout.match(/^NO /gm), null);
   const reports = JSON.parse((await ibsr("safety --json")).stdout);
   for (const report of reports) {
