@@ -49,11 +49,13 @@ export const HIDDEN = ["HOME", "home"] as const;
 
 /**
  * Variables that an embedded executable sets: a home in which there is nothing and nobody can put something; a
- * folder for caches that can't be made, so that they stay in memory; no look for a newer Deno; no `node` put on PATH.
+ * folder for caches that can't be made, so that they stay in memory, and no word on a terminal about that; no look for
+ * a newer Deno; no `node` put on PATH.
  */
 export const ADDED: Record<string, string> = {
   HOME: "/proc",
   DENO_DIR: "/proc/none",
+  DENO_LOG: "error,deno::cache=off",
   DENO_NO_UPDATE_CHECK: "1",
   DENO_DISABLE_NODE_SHIM: "1",
 };

@@ -143,7 +143,7 @@ testWith(
     assert.equal(said.exists, true);
     assert.equal(said.who, "function");
     assert.deepEqual(Object.keys(said.env).sort(), [
-      ...["AWS_B", "DENO_DIR", "DENO_DISABLE_NODE_SHIM", "DENO_NO_UPDATE_CHECK", "HOME", "IBSR_A", "PATH"],
+      ...["AWS_B", "DENO_DIR", "DENO_DISABLE_NODE_SHIM", "DENO_LOG", "DENO_NO_UPDATE_CHECK", "HOME", "IBSR_A", "PATH"],
     ]);
     assert.deepEqual([said.env.HOME, said.env.IBSR_A, said.env.AWS_B], ["/home/x", "1", "2"]);
     assert.notEqual(said.env.DENO_DIR, "/x");

@@ -233,6 +233,12 @@ testWith(
   },
 );
 
+testWith("executable", "ibsr says on a terminal what it says in a pipe, and nothing of Deno's", async () => {
+  const piped = await start(["version"]);
+  const shown = await start(["-qec", `${PROGRAM} version`, "/dev/null"], { program: "script" });
+  assert.deepEqual([shown.code, shown.stdout.replaceAll("\r", "")], [0, piped.stdout]);
+});
+
 testWith("executable", "ibsr is not changed by what lies in the working folder", async () => {
   await using folder = await Folder.create();
   const files = {
