@@ -76,7 +76,11 @@ const CASES: [words: string[], offered: string[]][] = [
   [["collect", "-i", "l"], ["lo"]],
   [["convert", "/etc/host"], ["/etc/hostname", "/etc/hosts"]],
   [["collect", "-o", "/et"], ["/etc"]],
+  [["collect", "--user", "roo"], ["root"]],
   [["collect", "-p", ""], []],
+  [["config", "sh"], ["show"]],
+  [["config", "show", "--js"], ["--json"]],
+  [["export", "s3", "--buc"], ["--bucket"]],
 ];
 
 testWith("shells", "completionScript() completes words in bash", async () => {

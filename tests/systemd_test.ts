@@ -135,7 +135,7 @@ Deno.test("ibsr systemd install refuses what would fail when the unit starts", a
     [["--prt", "1"], /--prt is not an option of this command/],
     [["443"], /"443" is no option of ibsr collect/],
     [["-o", "spool"], /--out-dir "spool" is relative/],
-    [["-o", "/data/spool"], /a user that systemd makes can't own \/data\/spool\n.*--user NAME/],
+    [["-o", "/data/spool"], /a user that systemd makes can't own \/data\/spool\n.*--user USER/],
     [["--user", "ibsr"], /--user is for a collector that is started as root/],
     [["--config", "/nonexistent"], /Cannot read the config file/],
   ];

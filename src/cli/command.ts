@@ -72,6 +72,9 @@ export const CONFIGURED = {
   ...COMMON,
 };
 
+/** The same result for programs, of commands that print a table or a page of text. */
+export const JSON_OUTPUT = { json: option(flag, { group: "Output", help: "Print JSON." }) };
+
 /** The spool, for every command that works on it. */
 export const SPOOL = {
   "out-dir": option(textKind("DIR"), {

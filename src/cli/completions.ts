@@ -1,7 +1,7 @@
 /**
  * Shell completions, from the command and option tables.
  *
- * They complete commands, options, and the values of options: choices, paths, interfaces. Which of these a value is
+ * They complete commands, options, and the values of options: choices, paths, interfaces, users. Which of these a value is
  * follows from its choices and its metavar.
  */
 import type { Described } from "./help.ts";
@@ -17,12 +17,13 @@ export function completionScript(shell: Shell, commands: readonly Described[]): 
 }
 
 /** What a value is, by its metavar. */
-const VALUES: Record<string, "directory" | "file" | "interface"> = {
+const VALUES: Record<string, "directory" | "file" | "interface" | "user" | "group"> = {
   DIR: "directory",
   FILE: "file",
   PATH: "file",
-  "PATH…": "file",
-  NAME: "interface",
+  IFACE: "interface",
+  USER: "user",
+  GROUP: "group",
 };
 
 /** Commands whose words begin others come after those, so that a search for the first match finds the longest. */
@@ -62,6 +63,8 @@ function bash(commands: readonly Described[]): string {
     directory: "_ibsr_paths -d",
     file: "_ibsr_paths -f",
     interface: '_ibsr_words "$(ls /sys/class/net)"',
+    user: '_ibsr_words "$(compgen -u)"',
+    group: '_ibsr_words "$(compgen -g)"',
   };
   const cases = longestFirst(commands).map((command) => {
     const options = Object.entries(command.options);
@@ -107,7 +110,13 @@ complete -F _ibsr ibsr
 
 function zsh(commands: readonly Described[]): string {
   const note = (text: string) => text.replaceAll(/[[\]:\\]/g, "\\$&");
-  const actions = { directory: "_files -/", file: "_files", interface: "_net_interfaces" };
+  const actions = {
+    directory: "_files -/",
+    file: "_files",
+    interface: "_net_interfaces",
+    user: "_users",
+    group: "_groups",
+  };
   const cases = longestFirst(commands).map((command) => {
     const specs = Object.entries(command.options).map(([name, option]) => {
       const { choices, metavar } = option.kind, value = VALUES[metavar];
@@ -143,6 +152,8 @@ function fish(commands: readonly Described[]): string {
     directory: "-xa '(__fish_complete_directories)'",
     file: "-rF",
     interface: "-xa '(command ls /sys/class/net)'",
+    user: "-xa '(__fish_complete_users)'",
+    group: "-xa '(__fish_complete_groups)'",
   };
   const lines = [
     "# fish completion for ibsr: ibsr completions fish | source",

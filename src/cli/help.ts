@@ -20,13 +20,17 @@ export interface Described {
 export interface Page {
   width: number;
   color: boolean;
+  /** Whether a person reads along: long lines are broken for them, and left whole for programs. */
+  isTerminal?: boolean;
 }
 
 /** The page of a command. */
 export function commandHelp(command: Described, page: Page): string {
   const bold = (text: string) => page.color ? `\x1b[1m${text}\x1b[0m` : text;
+  const [first, ...rest] = wrap(`ibsr ${command.name}: ${command.summary}`, page.width);
   const lines = [
-    `${bold(`ibsr ${command.name}`)}: ${command.summary}`,
+    first!.replace(`ibsr ${command.name}`, (name) => bold(name)),
+    ...rest,
     "",
     `Usage: ibsr ${command.name} [options]${command.operands ? ` ${command.operands}` : ""}`,
   ];
@@ -48,25 +52,51 @@ export function commandHelp(command: Described, page: Page): string {
   return lines.join("\n") + "\n";
 }
 
-/** The page of the program: its commands, a line each. */
+/** The page of the program: its commands, a line each; all of them, or those of one first word. */
 export function programHelp(commands: readonly Described[], version: string, page: Page): string {
   const bold = (text: string) => page.color ? `\x1b[1m${text}\x1b[0m` : text;
   const width = Math.max(...commands.map((c) => c.name.length));
+  const rows = commands.flatMap((c) => {
+    const [first, ...rest] = wrap(c.summary, page.width - width - 4);
+    return [`  ${c.name.padEnd(width)}  ${first}`, ...rest.map((line) => " ".repeat(width + 4) + line)];
+  });
   return [
-    `${bold("ibsr")} ${version}: what inline blocking would have done, from real traffic, before it may block.`,
-    "It counts packets in XDP and always passes them; everything else is offline.",
+    ...describeProgram(version, page),
     "",
     "Usage: ibsr COMMAND [options]",
     "",
     bold("Commands:"),
-    ...commands.map((c) => `  ${c.name.padEnd(width)}  ${c.summary}`),
+    ...rows,
     "",
-    bold("Start here:"),
-    "  ibsr safety                       why this cannot hurt the host",
-    "  ibsr collect -p 443 -o ./spool    count traffic to port 443 until Ctrl-C",
-    "",
-    "`ibsr COMMAND --help` has a command's options and examples.",
+    "`ibsr` alone says what to do first; `ibsr COMMAND --help` lists its options.",
   ].join("\n") + "\n";
+}
+
+/** What to do first: for whoever types the program's name alone. */
+export function firstSteps(version: string, page: Page): string {
+  const bold = (text: string) => page.color ? `\x1b[1m${text}\x1b[0m` : text;
+  return [
+    ...describeProgram(version, page),
+    "",
+    bold("On a Linux host, as root:"),
+    "  ibsr safety                           why this can't hurt the host",
+    "  ibsr check -p 443                     would it work here? tries it",
+    "  ibsr collect -p 443 -o ./spool        count until Ctrl-C",
+    "",
+    bold("Anywhere, without any rights:"),
+    "  ibsr replay -o ./spool capture.pcap   the same from a capture",
+    "  ibsr report -i ./spool -o ./report    what blocking would have done",
+    "",
+    "`ibsr --help` lists all commands; `ibsr COMMAND --help` has a command's options.",
+  ].join("\n") + "\n";
+}
+
+function describeProgram(version: string, page: Page): string[] {
+  const name = page.color ? `\x1b[1mibsr\x1b[0m ${version}` : `ibsr ${version}`;
+  return [
+    `${name}: what inline blocking would have done to real traffic.`,
+    "It counts packets in XDP and always passes them. Everything else is offline.",
+  ];
 }
 
 const INDENT = 30;
@@ -83,6 +113,22 @@ function optionLines(name: string, option: Option<unknown>, width: number): stri
   const body = wrap(option.help + (extras.length ? ` [${extras.join("; ")}]` : ""), width - INDENT);
   const first = head.length < INDENT - 1 ? [head.padEnd(INDENT) + body.shift()!] : [head];
   return [...first, ...body.map((l) => " ".repeat(INDENT) + l)];
+}
+
+/**
+ * Text in columns with its long lines broken, on a terminal: what follows begins below the last column.
+ *
+ * A column begins behind two spaces or more.
+ */
+export function fitLines(text: string, { width, isTerminal = false }: Page): string {
+  if (!isTerminal) return text;
+  return text.split("\n").flatMap((line) => {
+    if (line.length <= width) return [line];
+    const begin = [...line.matchAll(/ {2,}/g)].map((match) => match.index + match[0].length)
+      .findLast((at) => at <= width / 2) ?? 0;
+    const [first, ...rest] = wrap(line.slice(begin).replaceAll(" %", "\0%"), width - begin);
+    return [line.slice(0, begin) + first, ...rest.map((part) => " ".repeat(begin) + part)];
+  }).join("\n").replaceAll("\0%", " %");
 }
 
 /** Lines of at most `width` characters, broken between words. */

@@ -6,17 +6,21 @@ import { formatPlace } from "../policy/document.ts";
 import type { Finding, Rule } from "../policy/policy.ts";
 import { showName, showText } from "../words.ts";
 import type { Context } from "./command.ts";
+import { fitLines } from "./help.ts";
 import type { Values } from "./options.ts";
 import { type Loaded, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
 import type { POLICY_CHECK_OPTIONS } from "./tables/policy.ts";
 
 /** `ibsr policy check`: returns the exit code. */
-export function runPolicyCheck(values: Values<typeof POLICY_CHECK_OPTIONS>, { operands, print }: Context): number {
+export function runPolicyCheck(
+  values: Values<typeof POLICY_CHECK_OPTIONS>,
+  { operands, print, page }: Context,
+): number {
   if (operands.length === 0) {
     throw new IbsrError("usage", "Cannot check a policy: no file was given", { hint: "ibsr policy check FILE…" });
   }
   const loaded = loadPolicy(readPolicyFiles(operands), loadOptions(values));
-  print(values.json ? renderJson(loaded) : renderText(loaded));
+  print(values.json ? renderJson(loaded) : fitLines(renderText(loaded), page));
   return loaded.findings.some((f) => f.severity === "error") ? EXIT.data : 0;
 }
 

@@ -5,12 +5,15 @@ import { IbsrError } from "../errors.ts";
 import type { Context } from "./command.ts";
 import { completionScript } from "./completions.ts";
 import { manualPage } from "./manual.ts";
-import { SHELLS } from "./tables/program.ts";
+import type { Values } from "./options.ts";
+import { SHELLS, type VERSION_OPTIONS } from "./tables/program.ts";
 import { describeBuild, VERSION } from "./version.ts";
 
 /** `ibsr version`: returns the exit code. */
-export function runVersion(_values: unknown, { print }: Context): number {
-  print(`ibsr ${VERSION}\n${describeBuild()}\ndeno ${Deno.version.deno} (${Deno.build.target})\n`);
+export function runVersion({ json }: Values<typeof VERSION_OPTIONS>, { print }: Context): number {
+  const { version: { deno }, build: { target } } = Deno;
+  if (json) print(JSON.stringify({ version: VERSION, build: describeBuild(), deno, target }, null, 2) + "\n");
+  else print(`ibsr ${VERSION}\n${describeBuild()}\ndeno ${deno} (${target})\n`);
   return 0;
 }
 

@@ -17,6 +17,7 @@ import { writeNrIbsr, writeReport } from "../report/write.ts";
 import type { Verdict } from "../rules/ruleset.ts";
 import { readSnapshots, type Snapshot } from "../snapshot.ts";
 import type { Context } from "./command.ts";
+import { fitLines } from "./help.ts";
 import { openInputs } from "./inputs.ts";
 import type { Values } from "./options.ts";
 import { createBar } from "./progress.ts";
@@ -36,6 +37,11 @@ export async function runReport(
   if (paths.length === 0 || values.out === undefined) {
     throw new IbsrError("usage", `Cannot report: no ${paths.length === 0 ? "--in" : "--out"} was given`, {
       hint: "ibsr report --in PATH… --out DIR",
+    });
+  }
+  if (values.json && values.profile === "nr-ibsr") {
+    throw new IbsrError("usage", "Cannot print JSON: the existing reporter's format has no summary.json", {
+      hint: "leave --json or --profile nr-ibsr out",
     });
   }
   const allowlist = readAllowlists(values.allowlist), generatedAtUnixSec = sourceDateEpoch(environment);
@@ -72,8 +78,10 @@ export async function runReport(
     log(severity === "note" ? "debug" : "warning", message);
   }
   writeReport(assessment, evidence.files, values.out);
-  print(`${describeAnswer(assessment.summary)}\nThe report is in ${values.out}\n`);
-  return values["exit-code"] ? VERDICT_EXIT[assessment.summary.verdict] : 0;
+  const { summary } = assessment;
+  if (values.json) print(JSON.stringify(summary, null, 2) + "\n");
+  else print(`${fitLines(describeAnswer(summary), context.page)}\nThe report is in ${values.out}\n`);
+  return values["exit-code"] ? VERDICT_EXIT[summary.verdict] : 0;
 }
 
 export type PolicyValues = Values<typeof POLICY_OPTIONS>;

@@ -20,7 +20,8 @@ import type { RULES_OPTIONS } from "./tables/rules.ts";
 /** `ibsr rules`: returns the exit code. */
 export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environment }: Context): number {
   if (values["list-formats"]) {
-    print(listFormats());
+    const formats = FORMATS.map(({ name, title, can }) => ({ name, title, can }));
+    print(values.json ? JSON.stringify(formats, null, 2) + "\n" : listFormats());
     return 0;
   }
   const format = chooseFormat(values.format);

@@ -7,7 +7,7 @@ import { readKernelLink } from "../process.ts";
 import type { Command, Context } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { layersBelow, variableOf } from "./config.ts";
-import { commandHelp, type Page, programHelp } from "./help.ts";
+import { commandHelp, firstSteps, type Page, programHelp } from "./help.ts";
 import { readArguments, resolveOptions } from "./options.ts";
 import { VERSION } from "./version.ts";
 
@@ -20,13 +20,16 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
       return 0;
     }
     const environment = readEnvironment(), page = choosePage(environment);
-    if (first === undefined || first === "--help" || first === "-h" || first === "help") {
-      const command = first === "help" ? findCommand(args.slice(1)) : undefined;
-      print(command ? commandHelp(command.command, page) : programHelp(COMMANDS, VERSION, page));
-      return first === undefined ? EXIT.usage : 0;
+    if (first === undefined) {
+      print(firstSteps(VERSION, page));
+      return EXIT.usage;
+    }
+    if (first === "--help" || first === "-h" || first === "help") {
+      print(helpFor(first === "help" ? args.slice(1) : [], page));
+      return 0;
     }
     const found = findCommand(args);
-    if (!found) throw unknownCommand(first);
+    if (!found) throw unknownCommand(args);
     const { layer, operands } = readArguments(found.command.options, found.rest);
     if (layer.texts.help) {
       print(commandHelp(found.command, page));
@@ -70,8 +73,31 @@ function findCommand(args: readonly string[]): { command: Command; rest: readonl
   return undefined;
 }
 
-function unknownCommand(typed: string): IbsrError {
-  const near = nearest(typed, COMMANDS.map((c) => c.name));
+/** Commands of several words that begin with that one. */
+function listBeginning(word: string | undefined): readonly Command[] {
+  return COMMANDS.filter(({ name }) => name.startsWith(`${word} `));
+}
+
+/** The page of the command that `words` name, of those that they begin, or of the program if there are none. */
+function helpFor(words: readonly string[], page: Page): string {
+  if (words.length === 0) return programHelp(COMMANDS, VERSION, page);
+  const found = findCommand(words), beginning = listBeginning(words[0]);
+  if (found) return commandHelp(found.command, page);
+  if (words.length === 1 && beginning.length > 0) return programHelp(beginning, VERSION, page);
+  throw unknownCommand(words);
+}
+
+function unknownCommand(words: readonly string[]): IbsrError {
+  const [first = "", second = ""] = words, beginning = listBeginning(first).map(({ name }) => name);
+  const both = /^\w/.test(second) ? `${first} ${second}` : first, names = COMMANDS.map((c) => c.name);
+  const typed = beginning.length > 0 ? both : first,
+    near = nearest(typed, names) ?? nearest(both, names) ??
+      nearest(first, names.map((name) => name.split(" ")[0]!));
+  if (typed === first && beginning.length > 0) {
+    return new IbsrError("usage", `Cannot run "${first}": another word is missing`, {
+      hint: beginning.map((name) => `ibsr ${name}`).join(", "),
+    });
+  }
   return new IbsrError("usage", `Cannot run "${typed}": there is no such command`, {
     hint: near ? `did you mean "ibsr ${near}"?` : "`ibsr --help` lists the commands",
   });
@@ -103,8 +129,9 @@ function givePermissionsUp(needed: readonly Deno.PermissionName[]): void {
 
 function choosePage(environment: Record<string, string>): Page {
   const terminal = Deno.stdout.isTerminal();
-  const columns = terminal ? Deno.consoleSize().columns : 100;
-  return { width: Math.min(Math.max(columns, 60), 110), color: terminal && !environment.NO_COLOR };
+  const columns = terminal ? Deno.consoleSize().columns : 80;
+  const color = terminal && !environment.NO_COLOR && environment.TERM !== "dumb";
+  return { width: Math.min(Math.max(columns, 60), 110), color, isTerminal: terminal };
 }
 
 const encoder = new TextEncoder();

@@ -15,6 +15,7 @@ import { describeAnswer } from "../report/screen.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
 import type { Context } from "./command.ts";
+import { fitLines } from "./help.ts";
 import { resolveOptions, type Values } from "./options.ts";
 import { describeFinding } from "./policy.ts";
 import { hashFiles, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
@@ -72,11 +73,17 @@ export async function runSimulate(
   }
   const verdicts = compared.map(({ assessment }) => assessment.summary.verdict);
   if (compared.length === 1) {
-    print(`${describeAnswer(compared[0]!.assessment.summary)}\nThe report is in ${out}/${compared[0]!.directory}\n`);
+    const [{ directory, assessment: { summary } }] = compared as [Compared];
+    if (values.json) print(JSON.stringify(summary, null, 2) + "\n");
+    else print(`${fitLines(describeAnswer(summary), context.page)}\nThe report is in ${out}/${directory}\n`);
   } else {
     const comparison = compare(evidence, compared);
     writeComparison(comparison, out);
-    print(`${describeComparison(comparison)}\nThe reports and comparison.html are in ${out}\n`);
+    if (values.json) print(JSON.stringify(comparison, null, 2) + "\n");
+    else {
+      const text = fitLines(describeComparison(comparison), context.page);
+      print(`${text}\nThe reports and comparison.html are in ${out}\n`);
+    }
   }
   if (!values["exit-code"]) return 0;
   const worst = verdicts.includes("NOT READY") ? "NOT READY" : verdicts.find((v) => v !== "READY") ?? "READY";

@@ -82,7 +82,7 @@ function makeUnits(
   ]);
   if (collect.user !== undefined) {
     throw new IbsrError("usage", "Cannot make the unit: --user is for a collector that is started as root", {
-      hint: "ibsr systemd install --user NAME -- FLAGS",
+      hint: "ibsr systemd install --user USER -- FLAGS",
     });
   }
   for (const name of ["out-dir", "metrics-textfile", "config"] as const) {
@@ -95,7 +95,7 @@ function makeUnits(
   }
   if (values.user === undefined && !isStateDirectory(collect["out-dir"])) {
     throw new IbsrError("usage", `Cannot make the unit: a user that systemd makes can't own ${collect["out-dir"]}`, {
-      hint: "--user NAME names one that exists; or use a spool below /var/lib",
+      hint: "--user USER names one that exists; or use a spool below /var/lib",
     });
   }
   const metrics = collect["metrics-textfile"];

@@ -35,7 +35,7 @@ export const COLLECT_OPTIONS = {
     help: "The same; both add up.",
   }),
   "all-ports": option(flag, { group: "What to count", live: true, question: "ports", help: "Ports 1 to 65535." }),
-  iface: option(textKind("NAME"), {
+  iface: option(textKind("IFACE"), {
     group: "What to count",
     short: "i",
     repeat: true,
@@ -104,7 +104,7 @@ export const COLLECT_OPTIONS = {
     help: "Most bytes of all segments together.",
     defaultHelp: "none",
   }),
-  user: option(textKind("NAME"), {
+  user: option(textKind("USER"), {
     group: "Privileges",
     help: "Started as root: become this user once attached, without any capability.",
   }),

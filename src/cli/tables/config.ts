@@ -1,8 +1,7 @@
 /**
  * What `ibsr config check` and `ibsr config show` take.
  */
-import { CONFIGURED, defineCommand } from "../command.ts";
-import { flag, option } from "../options.ts";
+import { CONFIGURED, defineCommand, JSON_OUTPUT } from "../command.ts";
 
 export const CONFIG_CHECK_OPTIONS = { ...CONFIGURED };
 
@@ -18,7 +17,7 @@ export const configCheckCommand = defineCommand({
   load: async () => (await import("../config_commands.ts")).runConfigCheck,
 });
 
-export const CONFIG_SHOW_OPTIONS = { json: option(flag, { group: "Output", help: "Print JSON." }), ...CONFIGURED };
+export const CONFIG_SHOW_OPTIONS = { ...JSON_OUTPUT, ...CONFIGURED };
 
 export const configShowCommand = defineCommand({
   name: "config show",

@@ -220,7 +220,7 @@ export const exportCommand = defineCommand({
   examples: [
     ["ibsr export s3 --bucket B --region eu-central-1", "The collector's spool, to ibsr/HOSTNAME/ in B."],
     ["ibsr export s3 --input ./report --bucket B --prefix reports/7 --presign 7d", "A report, with links to it."],
-    ["ibsr export s3 --bucket B --endpoint https://s3.example.net --compress zstd --watch", "As they are sealed."],
+    ["ibsr export s3 --bucket B --endpoint https://s3.example.net --watch", "As they are sealed."],
   ],
   permissions: ["read", "write", "net", "sys", "run"],
   options: EXPORT_OPTIONS,

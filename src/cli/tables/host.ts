@@ -1,11 +1,9 @@
 /**
  * What `ibsr check` and `ibsr status` take.
  */
-import { CONFIGURED, defineCommand, SPOOL } from "../command.ts";
+import { CONFIGURED, defineCommand, JSON_OUTPUT, SPOOL } from "../command.ts";
 import { flag, option } from "../options.ts";
 import { COLLECT_OPTIONS } from "./collect.ts";
-
-const JSON_OPTION = { json: option(flag, { group: "Output", help: "Print JSON." }) };
 
 /** The options of `collect` that say what is needed of the host. */
 function pick<const N extends keyof typeof COLLECT_OPTIONS>(...names: N[]): Pick<typeof COLLECT_OPTIONS, N> {
@@ -19,7 +17,7 @@ export const CHECK_OPTIONS = {
     group: "What to count",
     help: "Leave the interfaces alone: in native mode some drivers reset the link.",
   }),
-  ...JSON_OPTION,
+  ...JSON_OUTPUT,
   ...CONFIGURED,
 };
 
@@ -38,7 +36,7 @@ export const checkCommand = defineCommand({
   load: async () => (await import("../host.ts")).runCheck,
 });
 
-export const STATUS_OPTIONS = { ...SPOOL, ...JSON_OPTION, ...CONFIGURED };
+export const STATUS_OPTIONS = { ...SPOOL, ...JSON_OUTPUT, ...CONFIGURED };
 
 export const statusCommand = defineCommand({
   name: "status",

@@ -2,8 +2,8 @@
  * What `ibsr policy check` takes; how policy files are read is also for `ibsr simulate`.
  */
 import { type EngineName, PROFILES } from "../../policy/profiles.ts";
-import { COMMON, defineCommand } from "../command.ts";
-import { choiceKind, flag, integerKind, type Kind, option, textKind } from "../options.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
+import { choiceKind, integerKind, type Kind, option, textKind } from "../options.ts";
 
 const ENGINES = Object.keys(PROFILES) as EngineName[];
 
@@ -54,13 +54,13 @@ export const POLICY_FILE_OPTIONS = {
 
 export const POLICY_CHECK_OPTIONS = {
   ...POLICY_FILE_OPTIONS,
-  json: option(flag, { group: "Output", help: "Print JSON." }),
+  ...JSON_OUTPUT,
   ...COMMON,
 };
 
 export const policyCheckCommand = defineCommand({
   name: "policy check",
-  summary: "say what is wrong with an engine's policy, and which rules can be rehearsed",
+  summary: "check another engine's policy, and what of it can be seen",
   operands: "FILE…",
   description:
     "Reads files that belong together (a folder stands for its YAML and TOML files) as their engine would: errors, what " +
@@ -69,7 +69,7 @@ export const policyCheckCommand = defineCommand({
   examples: [
     ["ibsr policy check ebpfsentinel.yaml", "One file."],
     ["ibsr policy check ironpost.toml rules.toml rules.d --profile as-shipped", "Files and a folder, another reading."],
-    ["ibsr policy check --json policy.yaml | jq '.rules[] | select(.coverage != \"exact\")'", "For a program."],
+    ["ibsr policy check --json p.yaml | jq '.rules[] | select(.mode == \"enforce\")'", "For a program."],
   ],
   permissions: ["read", "env"],
   options: POLICY_CHECK_OPTIONS,

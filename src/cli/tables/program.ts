@@ -1,16 +1,18 @@
 /**
  * What `ibsr version`, `completions` and `man` take.
  */
-import { COMMON, defineCommand } from "../command.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
 
 /** Shells that there are completions for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
+
+export const VERSION_OPTIONS = { ...JSON_OUTPUT, ...COMMON };
 
 export const versionCommand = defineCommand({
   name: "version",
   summary: "what this is and was built with",
   permissions: [],
-  options: COMMON,
+  options: VERSION_OPTIONS,
   load: async () => (await import("../program.ts")).runVersion,
 });
 

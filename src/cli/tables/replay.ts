@@ -39,7 +39,7 @@ export const REPLAY_OPTIONS = {
 
 export const replayCommand = defineCommand({
   name: "replay",
-  summary: "count captures instead of an interface, into the same snapshots",
+  summary: "count captures instead of an interface",
   operands: "FILE…",
   description:
     "Reads pcap and pcapng, gzip too, of Ethernet; several files are one recording, in their order. The capture's own " +

@@ -4,7 +4,7 @@
 import type { NativeOptions } from "../../policy/native.ts";
 import { parsePrefix, type Prefix } from "../../prefix.ts";
 import { DEFAULT_LIMITS } from "../../report/gate_limits.ts";
-import { COMMON, defineCommand } from "../command.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
 import {
   choiceKind,
   flag,
@@ -183,6 +183,7 @@ export const POLICY_OPTIONS = {
 
 export const REPORT_COMMAND_OPTIONS = {
   ...REPORT_OPTIONS,
+  json: { ...JSON_OUTPUT.json, group: "Report", help: "Print summary.json in place of the text." },
   ...POLICY_OPTIONS,
   ...GATE_OPTIONS,
   profile: option(choiceKind("PROFILE", ["ibsr", "nr-ibsr"]), {
@@ -205,7 +206,7 @@ export const REPORT_COMMAND_OPTIONS = {
 
 export const reportCommand = defineCommand({
   name: "report",
-  summary: "what conservative blocking rules would have done, and to whom",
+  summary: "what blocking would have done, and to whom",
   operands: "[PATH…]",
   description:
     "Reads snapshots of every version, of one host or many, and simulates the default policy on them: what would have " +

@@ -2,7 +2,7 @@
  * What `ibsr rules` takes.
  */
 import { parsePrefix, type Prefix } from "../../prefix.ts";
-import { COMMON, defineCommand } from "../command.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
 import { choiceKind, flag, integerKind, type Kind, option, textKind } from "../options.ts";
 
 /** An address or CIDR. */
@@ -50,6 +50,7 @@ export const RULES_OPTIONS = {
     help: "For ebpfsentinel: as its releases read files, or as its first documents say.",
   }),
   "list-formats": option(flag, { group: "Rules", help: "Print the formats and what each can say." }),
+  json: { ...JSON_OUTPUT.json, group: "Rules", help: "Of --list-formats: print JSON." },
   allowlist: option(textKind("FILE"), {
     group: "Never blocked",
     repeat: true,
@@ -79,7 +80,7 @@ export const RULES_OPTIONS = {
 
 export const rulesCommand = defineCommand({
   name: "rules",
-  summary: "write a report's candidate rules in the format of a firewall",
+  summary: "write a report's candidate rules for a firewall",
   description:
     "Reads rules.json of a report and writes files for --format; nothing is applied, and a human must review them. " +
     "Every file says what it is, when it ends, what the format could not say, and how to apply and undo it. With " +

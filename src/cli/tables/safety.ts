@@ -1,17 +1,13 @@
 /**
  * What `ibsr safety` takes.
  */
-import { COMMON, defineCommand } from "../command.ts";
-import { flag, option } from "../options.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
 
-export const SAFETY_OPTIONS = {
-  json: option(flag, { group: "Output", help: "The report as JSON." }),
-  ...COMMON,
-};
+export const SAFETY_OPTIONS = { ...JSON_OUTPUT, ...COMMON };
 
 export const safetyCommand = defineCommand({
   name: "safety",
-  summary: "show from the compiled program that it can't interfere with traffic",
+  summary: "show that the program can't interfere with traffic",
   description:
     "Follows every path through the compiled program: what it returns, what it calls, where it writes. With the " +
     "rights to load it, adds what the kernel's verifier says. Exit code 0 only if every claim holds. `ibsr collect` " +

@@ -1,7 +1,7 @@
 /**
  * What `ibsr simulate` takes.
  */
-import { COMMON, defineCommand } from "../command.ts";
+import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
 import { option, textKind } from "../options.ts";
 import { POLICY_FILE_OPTIONS } from "./policy.ts";
 import { GATE_OPTIONS, REPORT_OPTIONS, S3_SOURCE_OPTIONS } from "./report.ts";
@@ -19,6 +19,11 @@ export const SIMULATE_OPTIONS = {
   }),
   ...POLICY_FILE_OPTIONS,
   ...{ in: IN, out: OUT, allowlist, "self-address": selfAddress },
+  json: {
+    ...JSON_OUTPUT.json,
+    group: "Report",
+    help: "Print comparison.json in place of the text; of one policy, its summary.json.",
+  },
   ...S3_SOURCE_OPTIONS,
   ...GATE_OPTIONS,
   ...COMMON,
@@ -26,7 +31,7 @@ export const SIMULATE_OPTIONS = {
 
 export const simulateCommand = defineCommand({
   name: "simulate",
-  summary: "try other engines' policies on recorded traffic, and compare them",
+  summary: "try other engines' policies on recorded traffic",
   operands: "[PATH…]",
   description:
     "Simulates each policy on the same snapshots and writes a report for each: what it would have dropped, as bounds " +
@@ -36,7 +41,7 @@ export const simulateCommand = defineCommand({
   examples: [
     ["ibsr simulate --policy ebpfsentinel.yaml --in spool --out rehearsal", "One policy, tried before it may act."],
     ["ibsr simulate --policy old.yaml --policy new.yaml -i spool -o change", "What a change would change."],
-    ["ibsr simulate --policy ironpost.toml,rules.toml --policy native -i spool -o out", "Two files of one, and ours."],
+    ["ibsr simulate --policy ironpost.toml,rules --policy native -i spool -o out", "Two files of one, and ours."],
     ["ibsr simulate --policy p.yaml#seed --policy p.yaml#code -i spool -o out", "Two readings of one file."],
   ],
   permissions: ["read", "write", "env", "sys", "net", "run"],

@@ -11,7 +11,7 @@ export const UNIT_OPTIONS = {
     help: "The executable that the units start.",
     defaultHelp: "this one",
   }),
-  user: option(textKind("NAME"), {
+  user: option(textKind("USER"), {
     group: "Units",
     help: "An existing user to run as; needed for a spool outside /var/lib.",
     defaultHelp: "systemd makes one, DynamicUser=",

@@ -1,0 +1,32 @@
+/**
+ * The pages of `ibsr` and `ibsr --help`, and how long lines are broken for a terminal.
+ */
+import assert from "node:assert/strict";
+import { COMMANDS } from "../src/cli/commands.ts";
+import { firstSteps, fitLines, programHelp } from "../src/cli/help.ts";
+
+const page = { width: 80, color: false, isTerminal: true };
+
+Deno.test("programHelp() and firstSteps() fit 80 columns and name commands that exist", () => {
+  const all = programHelp(COMMANDS, "1.2.3", page), first = firstSteps("1.2.3", page);
+  for (const line of `${all}${first}`.split("\n")) assert.ok(line.length <= 80, line);
+  for (const { name } of COMMANDS) assert.ok(all.includes(`\n  ${name} `), name);
+  for (const [, name] of first.matchAll(/^ {2}ibsr (\w+)/gm)) {
+    assert.ok(COMMANDS.some((command) => command.name === name), name);
+  }
+  assert.ok(!`${all}${first}`.includes("\x1b"));
+  assert.ok(firstSteps("1.2.3", { ...page, color: true }).startsWith("\x1b[1mibsr\x1b[0m 1.2.3"));
+});
+
+Deno.test("fitLines() breaks lines below their last column, keeps numbers with their %, and short lines whole", () => {
+  const text = "Name      about one hundred words, 95 % of them\n  a  b\n";
+  assert.equal(
+    fitLines(text, { ...page, width: 37 }),
+    "Name      about one hundred words,\n          95 % of them\n  a  b\n",
+  );
+});
+
+Deno.test("fitLines() leaves text alone that no terminal shows", () => {
+  const line = `x  ${"word ".repeat(40)}`;
+  assert.equal(fitLines(line, { width: 80, color: false }), line);
+});
