@@ -64,6 +64,11 @@ const DAY_SEC = 86400;
  */
 export function readStatus(directory: string, now: number): Status {
   const heartbeats = [`${directory}/status.jsonl.1`, `${directory}/status.jsonl`].flatMap(readHeartbeats);
+  if (!isDirectory(directory)) {
+    throw new IbsrError("storage", `Cannot read the spool ${directory}: there is no such directory`, {
+      hint: "--out-dir names the spool of the collector; `ibsr config show status` says which is looked at",
+    });
+  }
   const segments = listSegments(directory);
   const last = heartbeats.at(-1);
   const pid = findHolder(`${directory}/spool.lock`);
@@ -124,6 +129,15 @@ function readHeartbeats(path: string): Heartbeat[] {
     });
   }
   return text.split("\n").map(decodeHeartbeat).filter((heartbeat) => heartbeat !== undefined);
+}
+
+/** Whether it is one, or may be: who isn't let in is told so by what follows. */
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (cause) {
+    return !(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory);
+  }
 }
 
 /** The process that holds the lock of that file, by the kernel's list of locks. */

@@ -202,9 +202,10 @@ export function describeSeconds(value: number): string {
   return `${Number(amount.toPrecision(3))} ${unit}`;
 }
 
-/** A fraction as a percentage with two significant digits. */
+/** A fraction as a percentage with two significant digits; what is less than all is never shown as 100 %. */
 export function percent(fraction: number): string {
   const value = 100 * fraction;
+  if (value < 100 && value > 99.9) return `${Math.min(99.99, Math.floor(100 * value) / 100)} %`;
   return `${value === 0 || value >= 10 ? Math.round(10 * value) / 10 : Number(value.toPrecision(2))} %`;
 }
 
