@@ -1,6 +1,17 @@
 /**
- * IBSR as a library: snapshots of every version, and captures, read as streams. Needs no FFI and runs on any
+ * IBSR as a library: read snapshots and captures, try policies on them, render reports. Needs no FFI and runs on any
  * operating system.
+ *
+ * ```ts
+ * import { assessPolicy, defaultPolicy, listInputs, readEvidence, renderHtml } from "./mod.ts";
+ *
+ * using evidence = await readEvidence(listInputs(["/var/lib/ibsr/snapshots"]));
+ * const assessment = assessPolicy(evidence, defaultPolicy({ synRate: 50 }), { limits: { minDays: 3 } });
+ * console.log(assessment.summary.verdict, assessment.summary.verdict_reason);
+ * await Deno.writeTextFile("report.html", [...renderHtml(assessment)].join(""));
+ * ```
+ *
+ * Lines one by one, without keeping them:
  *
  * ```ts
  * import { readSnapshots } from "./mod.ts";
@@ -16,8 +27,70 @@
  */
 export type { PortRange } from "./src/address.ts";
 export type { Counters, Entries, NotCounted } from "./src/counters.ts";
-export { type ErrorKind, IbsrError } from "./src/errors.ts";
+export { type ErrorKind, EXIT, IbsrError } from "./src/errors.ts";
+export type { Cells, Interval, Sources, StreamName } from "./src/evidence/interval.ts";
+export {
+  type BadLine,
+  type Evidence,
+  type EvidenceFile,
+  type EvidenceOptions,
+  type EvidenceStream,
+  readEvidence,
+  type WatchedSpan,
+} from "./src/evidence/read.ts";
+export { type Input, listInputs, makeInput, type StoredBytes } from "./src/input.ts";
+export {
+  assessPolicy,
+  type AssessPolicyOptions,
+  type DefaultPolicy,
+  defaultPolicy,
+  readPolicy,
+} from "./src/library.ts";
 export { type Capture, type CaptureSummary, type Frame, readFrames } from "./src/pcap.ts";
+export type { LoadOptions } from "./src/policy/engine.ts";
+export type {
+  Bounds,
+  Decision,
+  Effect,
+  Finding,
+  Place,
+  Policy,
+  PolicyFile,
+  Rule,
+  SimulatedStream,
+  Simulation,
+  Step,
+} from "./src/policy/policy.ts";
+export { DEFAULT_THRESHOLDS, type Thresholds } from "./src/policy/thresholds.ts";
+export type { AssessedEvidence } from "./src/report/assess.ts";
+export { renderDecisions, renderEvidence } from "./src/report/csv.ts";
+export { DEFAULT_LIMITS, type GateLimits } from "./src/report/gate_limits.ts";
+export { renderHtml } from "./src/report/html.ts";
+export { renderMarkdown } from "./src/report/markdown.ts";
+export type {
+  Assessment,
+  DaySummary,
+  Estimate,
+  EvidenceSummary,
+  FalsePositives,
+  FpBound,
+  Gate,
+  HalfSummary,
+  HostSummary,
+  Impact,
+  Limits,
+  NamedDecision,
+  RuleSummary,
+  SourceClass,
+  SourceRow,
+  Spoofing,
+  StreamSummary,
+  Summary,
+  Sweep,
+  SweepPoint,
+  TimelinePoint,
+} from "./src/report/summary.ts";
+export type { CandidateRule, Range, RuleSet, Verdict } from "./src/rules/ruleset.ts";
 export {
   type Bucket,
   decodeSnapshot,

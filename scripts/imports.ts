@@ -23,6 +23,7 @@ const PURE = [
   "src/elf.ts",
   "src/evidence/",
   "src/heartbeat.ts",
+  "src/library.ts",
   "src/metrics.ts",
   "src/model.ts",
   "src/pcap.ts",

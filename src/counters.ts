@@ -10,17 +10,21 @@ import { CLASS, COUNTERS, SYNS } from "./layout.ts";
 
 /** What is counted of TCP packets, by source and destination port. Names and meanings as in a snapshot. */
 export interface Counters {
+  /** TCP packets. */
   packets: number;
   /** Frame lengths without the checksum. */
   bytes: number;
-  /** Packets with that flag set; a SYN-ACK is in `syn` and in `ack`. */
+  /** Packets with SYN set; a SYN-ACK is in `syn` and in `ack`. */
   syn: number;
+  /** Packets with ACK set. */
   ack: number;
   /** ACK set, SYN and RST clear, no payload by the IP length. FIN may be set. */
   handshake_ack: number;
+  /** Packets with RST set. */
   rst: number;
   /** SYN and ACK set. */
   syn_ack: number;
+  /** Packets with FIN set. */
   fin: number;
   /** Packets with payload, by the IP length. */
   data: number;
@@ -92,9 +96,13 @@ export interface Reading {
 
 /** Entries by map: `known` sources have sent more than SYNs. */
 export interface Entries {
+  /** IPv4 sources that sent more than SYNs. */
   known4: number;
+  /** IPv6 sources that sent more than SYNs. */
   known6: number;
+  /** IPv4 sources that sent nothing but SYNs. */
   syn4: number;
+  /** IPv6 sources that sent nothing but SYNs. */
   syn6: number;
 }
 

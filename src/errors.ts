@@ -21,6 +21,7 @@ export type ErrorKind = Exclude<keyof typeof EXIT, "bug">;
 
 /** An error the operator can act on. Anything else that is thrown is a bug of ours. */
 export class IbsrError extends Error {
+  /** Decides the exit code. */
   readonly kind: ErrorKind;
   /** The next thing to try, preferably a command. */
   readonly hint: string | undefined;

@@ -8,6 +8,7 @@ import { startFrames } from "./zstd.ts";
 
 /** One file of snapshots. */
 export interface Input {
+  /** For messages; its ending says how it is compressed. */
   path: string;
   /** Size as it is stored; undefined if that isn't known before it is read. */
   bytes: number | undefined;

@@ -43,6 +43,7 @@ export interface CaptureSummary {
 export interface Capture {
   /** Frames in the file's order, a few hundred to a batch. Can be read once. */
   frames: AsyncGenerator<Frame[], void, void>;
+  /** What was read so far; complete when the frames are. */
   summary: CaptureSummary;
 }
 

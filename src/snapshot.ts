@@ -275,37 +275,57 @@ function writeIpv6(view: DataView, at: number, keys: DataView, key: number): num
 
 /** Counters of a bucket; the ones that a version before 8 doesn't have are undefined. */
 export interface Bucket extends Omit<Counters, "syn_ack" | "fin" | "data"> {
+  /** An address, or a /24. */
   key_type: "src_ip" | "src_cidr24";
+  /** Source address, or that of the network. */
   src_ip: string;
   /** Undefined where a version before 4 counted all ports together. */
   dst_port?: number;
+  /** Packets with SYN and ACK set; since version 8. */
   syn_ack?: number;
+  /** Packets with FIN set; since version 8. */
   fin?: number;
+  /** Packets with payload; since version 8. */
   data?: number;
 }
 
 /** A line of any version. What that version doesn't record is undefined. */
 export interface Snapshot {
+  /** 3 to 8. */
   version: number;
+  /** What the rows are by. */
   aggregation: string;
   /** End of the interval, seconds since 1970. */
   ts_unix_sec: number;
   /** Versions before 5 don't say; before 8 it is what was asked for, not what was measured. */
   interval_sec?: number;
+  /** When the collector started: milliseconds since 1970, before version 8 seconds. */
   run_id?: number;
+  /** 0, 1, 2, … within a run and interface. */
   seq?: number;
   /** `cumulative`: since the entry was made. `delta`: in the interval. */
   counter_mode: "delta" | "cumulative";
+  /** When the run began. */
   base_ts_unix_sec?: number;
+  /** Ports that were counted. */
   dst_ports: PortRange[];
+  /** Host that counted; since version 8. */
   hostname?: string;
+  /** Interface that was counted on; since version 8. */
   iface?: string;
+  /** How it was counted. */
   xdp_mode?: SnapshotMode;
+  /** Exact counters by port, whatever the maps lost. */
   totals?: (Counters & { dst_port: number })[];
+  /** What the totals have more than the rows. */
   unattributed?: Counters;
+  /** Entries pushed out of the maps before they were read. */
   evicted?: number;
+  /** Frames seen and not counted. */
   not_counted?: NotCounted;
+  /** Room in the maps, and entries found. */
   map?: Entries & { max_entries: number; entries: number };
+  /** Counters by source and port. */
   buckets: Bucket[];
 }
 

@@ -13,12 +13,15 @@ import type { SnapshotMode } from "../snapshot.ts";
  * for hosts that only folders tell apart.
  */
 export interface StreamName {
+  /** Host that counted. */
   hostname: string;
+  /** Interface that was counted on. */
   iface: string;
 }
 
 /** The source addresses of all streams, each once, by a number from 0. */
 export interface Sources {
+  /** How many there are. */
   readonly count: number;
   /** As RFC 5952 writes it. */
   text(source: number): string;
@@ -28,17 +31,27 @@ export interface Sources {
 
 /** Rows of an interval, sorted by address and port; the columns are as long as `count` or longer. */
 export interface Cells {
+  /** Rows. */
   count: number;
+  /** Number of the source. */
   source: Uint32Array;
   /** Destination port; 0 where a snapshot counted all ports together. */
   port: Uint16Array;
+  /** TCP packets. */
   packets: Float64Array;
+  /** Frame lengths without the checksum. */
   bytes: Float64Array;
+  /** Packets with SYN set. */
   syn: Float64Array;
+  /** Packets with ACK set. */
   ack: Float64Array;
+  /** Bare ACKs. */
   handshakeAck: Float64Array;
+  /** Packets with RST set. */
   rst: Float64Array;
+  /** Packets with SYN and ACK set. */
   synAck: Float64Array;
+  /** Packets with FIN set. */
   fin: Float64Array;
   /** Packets with payload. Before version 8 derived: the packets that are no SYN, no RST and no bare ACK. */
   data: Float64Array;
@@ -48,13 +61,17 @@ export interface Cells {
 export interface Interval {
   /** Milliseconds since 1970; the length is as measured. */
   beginMs: number;
+  /** Milliseconds since 1970. */
   endMs: number;
+  /** Run of the collector. */
   runId: number;
   /** The first of its run: what came before it was not watched. */
   first: boolean;
+  /** How it was counted; undefined where a version doesn't say. */
   mode: SnapshotMode | undefined;
   /** Ports that were counted, sorted. */
   ports: readonly number[];
+  /** What was counted by source and port. */
   cells: Cells;
   /** Exact totals over all ports, whatever the maps lost; the sum of the cells where a version doesn't record it. */
   total: Counters;

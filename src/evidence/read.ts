@@ -29,6 +29,7 @@ import { type LineRecord, makeTimeline, type Span, type StreamSpans } from "./ti
 
 /** Everything that was read. Disposing of it removes what it keeps on disk. */
 export interface Evidence extends Disposable {
+  /** The source addresses. */
   sources: Sources;
   /** By hostname, then interface; each has an interval at least. */
   streams: EvidenceStream[];
@@ -38,6 +39,7 @@ export interface Evidence extends Disposable {
   lines: number;
   /** The first 100; `badLineCount` says how many there are. */
   badLines: BadLine[];
+  /** Lines that are no snapshot. */
   badLineCount: number;
   /** Lines left out because another has the same run and number. */
   duplicates: number;
@@ -51,12 +53,17 @@ export interface Evidence extends Disposable {
 
 /** One interface of one host. */
 export interface EvidenceStream {
+  /** Host and interface. */
   name: StreamName;
+  /** Begin of its first interval, milliseconds since 1970. */
   beginMs: number;
+  /** End of its last interval, milliseconds since 1970. */
   endMs: number;
   /** Runs of collectors that it was counted by. */
   runs: number;
+  /** Versions of the snapshots. */
   versions: number[];
+  /** How it was counted, where the snapshots say. */
   modes: SnapshotMode[];
   /** When was watched, without what was counted: a pass over this costs nothing. */
   spans: readonly WatchedSpan[];
@@ -72,19 +79,23 @@ export type WatchedSpan = Pick<Interval, "beginMs" | "endMs" | "runId" | "first"
 
 /** A file as it was read. */
 export interface EvidenceFile {
+  /** Path, as it was given. */
   path: string;
   /** Of the file as it is stored; in hexadecimal. */
   sha256: string;
   /** Stored size. */
   bytes: number;
+  /** Lines in it, empty ones not. */
   lines: number;
 }
 
 /** A line that is no snapshot. */
 export interface BadLine {
+  /** Path, as it was given. */
   path: string;
   /** From 1. */
   line: number;
+  /** What is wrong with it. */
   reason: string;
 }
 
@@ -96,6 +107,7 @@ export interface EvidenceOptions {
   memoryBytes?: number;
   /** Is called now and then with the stored bytes read so far, and how many there are (undefined: not known). */
   progress?: (done: number, total: number | undefined) => void;
+  /** Ends the reading. */
   signal?: AbortSignal;
 }
 

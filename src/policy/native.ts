@@ -32,21 +32,10 @@ import {
   measureTrigger,
 } from "./native_rules.ts";
 import { ADDED, createRecent, emptySeen } from "./recent.ts";
+import type { Thresholds } from "./thresholds.ts";
 
-/** Thresholds of the default policy; rates are per second over the window. */
-export interface NativeOptions {
-  windowMs: number;
-  blockDurationMs: number;
-  synRate: number;
-  /** At most this share of SYNs became connections that were used. */
-  successRatio: number;
-  volSynRate: number;
-  volPacketRate: number;
-  volByteRate: number;
-  /** Distinct ports within the window. */
-  sweepPorts: number;
-  /** Leading bits of the address that are counted and blocked together. */
-  aggregateBits: { v4: number; v6: number };
+/** The default policy's thresholds and exceptions. */
+export interface NativeOptions extends Thresholds {
   /** Never counted, never blocked. */
   allowlist: PrefixSet;
 }

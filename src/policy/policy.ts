@@ -12,23 +12,31 @@ import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
 
 /** A policy file as it was handed over. */
 export interface PolicyFile {
+  /** For messages. */
   path: string;
+  /** What it holds. */
   text: string;
 }
 
 /** A place in a policy file; line and column count from 1. */
 export interface Place {
+  /** The file. */
   path: string;
+  /** From 1. */
   line: number;
+  /** From 1. */
   column: number;
 }
 
 /** Something a reader of the policy should know. `error`: the policy can't be used; `warning`: it does less or other than it says. */
 export interface Finding {
+  /** How much it matters. */
   severity: "error" | "warning" | "note";
   /** Stable word for programs: `engine_ignores`, `order_sensitive`, `low_resolution`, … */
   code: string;
+  /** In words, for people. */
   message: string;
+  /** Where in the files. */
   place?: Place;
   /** Id of the rule it is about. */
   rule?: string;
@@ -36,10 +44,13 @@ export interface Finding {
 
 /** A rule of a policy and how much of it counters can show. */
 export interface Rule {
+  /** Its name in the policy. */
   id: string;
   /** Part of the engine it belongs to: `syn_flood`, `ips`, `firewall`, … */
   kind: string;
+  /** What it does, in a line. */
   title: string;
+  /** How much of it counters can show. */
   coverage: "exact" | "bounded" | "not observable";
   /** Why it isn't exact. */
   reason?: string;
@@ -49,21 +60,27 @@ export interface Rule {
 
 /** A policy that can be simulated. */
 export interface Policy {
+  /** Name of the engine. */
   engine: string;
   /** Reading of the engine that is simulated, where there are several: `seed`, `code`, `as-shipped`. */
   profile?: string;
+  /** In the policy's order. */
   rules: readonly Rule[];
+  /** What is wrong with its files, and what a reader should know. */
   findings: readonly Finding[];
   /** The longest snapshot interval in milliseconds at which lower and upper bounds stay near each other. */
   resolutionMs: number;
   /** The longest time in milliseconds that a rule looks back. */
   windowMs: number;
+  /** Begins with a stream. */
   simulate(stream: SimulatedStream): Simulation;
 }
 
 /** What a simulation may know of the stream besides its intervals. */
 export interface SimulatedStream {
+  /** Host and interface. */
   name: StreamName;
+  /** Addresses by number. */
   sources: Sources;
 }
 
@@ -77,6 +94,7 @@ export interface Simulation {
 
 /** What a policy does in one interval. */
 export interface Step {
+  /** In the order they were made. */
   decisions: readonly Decision[];
   /** At most one a cell and rule; in the order of cells. Lower and upper hold whatever the order of packets was. */
   effects: readonly Effect[];
@@ -86,8 +104,11 @@ export interface Step {
 
 /** Lower and upper bound of a count, and what is likely. */
 export interface Bounds {
+  /** Certainly so many. */
   lower: number;
+  /** Likely, by share of time. */
   expected: number;
+  /** At most so many. */
   upper: number;
 }
 
@@ -97,8 +118,11 @@ export interface Effect {
   cell: number;
   /** Index into the policy's rules. */
   rule: number;
+  /** TCP packets dropped. */
   packets: Bounds;
+  /** Bytes of them. */
   bytes: Bounds;
+  /** Connection attempts among them. */
   syn: Bounds;
 }
 
@@ -106,6 +130,7 @@ export interface Effect {
 export interface Decision {
   /** Index into the policy's rules. */
   rule: number;
+  /** What the rule does with the source. */
   action: "block" | "limit" | "alert";
   /** False if another order of the same packets would not have triggered. */
   certain: boolean;
@@ -126,6 +151,8 @@ export interface Decision {
    * are what the window held: it came before the block.
    */
   measured: Record<string, number>;
+  /** What the measured is compared with, by name. */
   thresholds: Record<string, number>;
+  /** How they are compared. */
   formula: string;
 }

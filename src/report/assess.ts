@@ -23,15 +23,25 @@ import { createWatch } from "./watch.ts";
 
 /** What an assessment needs of evidence that was read. */
 export interface AssessedEvidence {
+  /** The source addresses. */
   sources: Sources;
+  /** Host, interface, and the intervals in the order of time. */
   streams: readonly { name: StreamName; intervals(): Iterable<Interval> }[];
+  /** What was read. */
   files: { readonly length: number };
+  /** Lines that were read. */
   lines: number;
+  /** The first of those that are no snapshot. */
   badLines: readonly { path: string; line: number; reason: string }[];
+  /** All of those. */
   badLineCount: number;
+  /** Lines left out because another says the same. */
   duplicates: number;
+  /** Versions of the snapshots. */
   versions: readonly number[];
+  /** From the first interval to the last; undefined if there is none. */
   range: { beginMs: number; endMs: number } | undefined;
+  /** What was left out or assumed. */
   findings: readonly Finding[];
 }
 

@@ -6,12 +6,19 @@
 export interface GateLimits {
   /** Days. */
   minDays: number;
+  /** Least share of the time that was watched. */
   minCoverage: number;
+  /** Largest share of packets without a source. */
   maxLoss: number;
+  /** Largest distance of the bounds, as a share of the upper one. */
   maxBlur: number;
+  /** Most likely-legitimate sources that may be hit, as an upper limit at 95 %. */
   fpLimit: number;
+  /** Most would-be-blocked sources in legitimate use, too. */
   maxMixed: number;
+  /** Least share of SYNs that certainly would be dropped. */
   minEffect: number;
+  /** Largest share of SYNs from sources seen once. */
   maxSpoofed: number;
 }
 

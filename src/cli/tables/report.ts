@@ -2,6 +2,7 @@
  * What `ibsr report` takes; the thresholds and gates are also those of others.
  */
 import type { NativeOptions } from "../../policy/native.ts";
+import { DEFAULT_THRESHOLDS } from "../../policy/thresholds.ts";
 import { parsePrefix, type Prefix } from "../../prefix.ts";
 import { DEFAULT_LIMITS } from "../../report/gate_limits.ts";
 import { COMMON, defineCommand, JSON_OUTPUT } from "../command.ts";
@@ -144,34 +145,42 @@ export const GATE_OPTIONS = {
 export const POLICY_OPTIONS = {
   "window-sec": option(secondsKind(0.1, 86_400), {
     group: "Policy",
-    default: "10",
+    default: `${DEFAULT_THRESHOLDS.windowMs / 1000}`,
     help: "Window that rates are taken over.",
   }),
   "syn-rate-threshold": option(rate("RATE"), {
     group: "Policy",
-    default: "100",
+    default: `${DEFAULT_THRESHOLDS.synRate}`,
     help: "syn_flood: SYN/s of a source to a port, at least.",
   }),
   "success-ratio-threshold": option(share, {
     group: "Policy",
-    default: "0.1",
+    default: `${DEFAULT_THRESHOLDS.successRatio}`,
     help: "syn_flood: share of SYNs that became connections in use, at most.",
   }),
   "block-duration-sec": option(secondsKind(0.1, 31_536_000), {
     group: "Policy",
-    default: "300",
+    default: `${DEFAULT_THRESHOLDS.blockDurationMs / 1000}`,
     help: "How long a source stays blocked after the last window that met a rule.",
   }),
   "vol-syn-rate": option(rate("RATE"), {
     group: "Policy",
-    default: "500",
+    default: `${DEFAULT_THRESHOLDS.volSynRate}`,
     help: "volumetric: SYN/s; two of three count.",
   }),
-  "vol-pkt-rate": option(rate("RATE"), { group: "Policy", default: "1000", help: "volumetric: packets/s." }),
-  "vol-byte-rate": option(rate("RATE"), { group: "Policy", default: "1000000", help: "volumetric: bytes/s." }),
+  "vol-pkt-rate": option(rate("RATE"), {
+    group: "Policy",
+    default: `${DEFAULT_THRESHOLDS.volPacketRate}`,
+    help: "volumetric: packets/s.",
+  }),
+  "vol-byte-rate": option(rate("RATE"), {
+    group: "Policy",
+    default: `${DEFAULT_THRESHOLDS.volByteRate}`,
+    help: "volumetric: bytes/s.",
+  }),
   "sweep-ports": option(integerKind("N", 2, 65_535), {
     group: "Policy",
-    default: "20",
+    default: `${DEFAULT_THRESHOLDS.sweepPorts}`,
     help: "port_sweep: monitored ports that a source opens within the window, at least.",
   }),
   aggregate: option(aggregateKind, {
