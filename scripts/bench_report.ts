@@ -17,6 +17,7 @@ import { COUNTERS, KEY4 } from "../src/layout.ts";
 import { readKernelFile } from "../src/libc.ts";
 import { encodeSnapshot, readLines } from "../src/snapshot.ts";
 import { writeAll } from "../src/segment.ts";
+import { evaluate, formatTable, type Row, type Section } from "./bench/rows.ts";
 
 const ROUNDS = 5;
 /** From the year 2026 on. */
@@ -121,21 +122,17 @@ async function countLines(folder: string): Promise<number> {
   return performance.now() - start;
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
-}
+/** The report's section. */
+export const REPORT: Section = {
+  name: "report",
+  title: "Evidence, from segments to intervals",
+  about: "The whole of readEvidence() on snapshots of version 8 as the collector writes them, plain and compressed; " +
+    "compared to JSON.parse() of the same lines and nothing else, and to `wc -l`.",
+  run: () => measureReport(["60x1000", "60x10000", "60x100000", "1440x10000"]),
+};
 
-function spread(values: readonly number[], digits = 2): string {
-  const text = (n: number) => n.toFixed(digits);
-  return `${text(median(values))} (${text(Math.min(...values))}–${text(Math.max(...values))})`;
-}
-
-/** Prints the table. */
-export async function benchReport(sizes: readonly string[] = ["60x1000", "60x10000", "60x100000", "1440x10000"]) {
-  console.log(
-    "| snapshots × sources | stored | MB | read s | MB/s | a pass s | JSON.parse / read | read / wc -l | peak RSS MB |",
-  );
-  console.log("|---|---|---|---|---|---|---|---|---|");
+async function measureReport(sizes: readonly string[]): Promise<Row[]> {
+  const rows: Row[] = [];
   for (const size of sizes) {
     const [snapshots, sources] = size.split("x").map(Number) as [number, number];
     const plain = await Deno.makeTempDir({ prefix: "ibsr-bench-" }),
@@ -156,14 +153,13 @@ export async function benchReport(sizes: readonly string[] = ["60x1000", "60x100
         });
       }
       for (const stored of ["plain", "zstd"] as const) {
-        const read = rounds.map((r) => r[stored].readMs);
-        console.log(
-          `| ${snapshots} × ${sources} | ${stored} | ${(bytes / 1e6).toFixed(0)} | ` +
-            `${spread(read.map((ms) => ms / 1000))} | ${(bytes / 1000 / median(read)).toFixed(0)} | ` +
-            `${spread(rounds.map((r) => r[stored].passMs / 1000))} | ` +
-            `${(median(rounds.map((r) => r.parse.readMs)) / median(read)).toFixed(1)} | ` +
-            `${(median(read) / median(rounds.map((r) => r.wcMs))).toFixed(1)} | ` +
-            `${Math.max(...rounds.map((r) => r[stored].peakMB)).toFixed(0)} |`,
+        const what = `${snapshots} × ${sources}, ${stored}, ${(bytes / 1e6).toFixed(0)} MB of lines`;
+        const ours = rounds.map((round) => round[stored].readMs);
+        rows.push(
+          { what, unit: "ms", ours, comparedTo: { what: "JSON.parse", theirs: rounds.map((r) => r.parse.readMs) } },
+          { what, unit: "ms", ours, comparedTo: { what: "wc -l", theirs: rounds.map((r) => r.wcMs) } },
+          { what: `${what}, a pass`, unit: "ms", ours: rounds.map((r) => r[stored].passMs) },
+          { what: `${what}, peak RSS`, unit: "MB", ours: rounds.map((r) => r[stored].peakMB) },
         );
       }
     } finally {
@@ -171,11 +167,12 @@ export async function benchReport(sizes: readonly string[] = ["60x1000", "60x100
       await Deno.remove(zstd, { recursive: true });
     }
   }
+  return rows;
 }
 
 if (import.meta.main) {
   const [part, folder] = Deno.args;
   if (part === "read") console.log(JSON.stringify(await readRound(folder!)));
   else if (part === "parse") console.log(JSON.stringify(await parseRound(folder!)));
-  else await benchReport(Deno.args.length > 0 ? Deno.args : undefined);
+  else console.log(formatTable((await measureReport(Deno.args)).map(evaluate)));
 }
