@@ -93,3 +93,14 @@ Deno.test("a higher rate of the sweep never blocks more, nor does a lower ratio"
     }
   }
 });
+
+Deno.test("the sweep doesn't count what lies further back than its longest window", () => {
+  const sources = makeSources();
+  // 45 SYNs in as many intervals, then 60 in one: no window holds 100.
+  const intervals = Array.from({ length: 46 }, (_, k) => {
+    const row = { source: "192.0.2.1", port: 443, syn: k < 45 ? 1 : 60 };
+    return makeInterval(sources, { beginMs: k * 10_000, endMs: (k + 1) * 10_000, rows: [row] });
+  });
+  const { sweep } = report(NATIVE, intervals, sources);
+  assert.deepEqual(sweep!.points.filter((point) => point.sources > 0), []);
+});

@@ -41,7 +41,12 @@ interface Row {
 /** A source and port that came near the lowest rate. */
 interface Candidate {
   key: number;
+  /** Those that windows may reach. */
   rows: Row[];
+  /** SYNs of these and before them. */
+  syn: number;
+  /** Begin of the last interval that triggered, at any level. */
+  triggeredMs: number;
   /** By configuration: triggers that still block, strongest first. */
   triggers: { beginMs: number; level: number }[][];
   /** By configuration and half: the highest possible level, -1 for none. */
@@ -76,17 +81,21 @@ export function createSweeper(
   const abusive = new Float64Array(configs.length * rates.length);
   let abusiveSyn = 0;
 
+  /** The last number of SYNs that was looked up, and its level: most ratios ask for the same. */
+  const lookedUp = windows.map(() => ({ syn: 0, level: -1 }));
   /** The highest level whose count is at most `syn`; -1 for none. */
   const levelOf = (window: number, syn: number): number => {
+    const last = lookedUp[window]!;
+    if (last.syn === syn) return last.level;
     const counts = limits[window]!;
-    if (syn < counts[0]!) return -1;
-    let low = 0, high = counts.length - 1;
+    let low = -1, high = counts.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (counts[middle]! <= syn) low = middle;
       else high = middle - 1;
     }
-    return low;
+    last.syn = syn;
+    return last.level = low;
   };
 
   const seen = emptySeen();
@@ -103,9 +112,16 @@ export function createSweeper(
         if (possible > highest[at]!) highest[at] = possible;
         const level = levelOf(w, certainSyn(seen, { pieces }, ratio));
         if (level < 0) continue;
+        candidate.triggeredMs = own.beginMs;
         // A stronger trigger outlives those before it that are no stronger.
-        while (list.length > 0 && list.at(-1)!.level <= level) list.pop();
-        list.push({ beginMs: own.beginMs, level });
+        let weaker;
+        while (list.length > 0 && list.at(-1)!.level <= level) weaker = list.pop();
+        if (!weaker) list.push({ beginMs: own.beginMs, level });
+        else {
+          weaker.beginMs = own.beginMs;
+          weaker.level = level;
+          list.push(weaker);
+        }
       }
     }
   };
@@ -113,41 +129,43 @@ export function createSweeper(
   return {
     stream(tally) {
       const candidates: Candidate[] = [];
-      let candidateOf = new Int32Array(0), recentSyn = new Float64Array(0), lastEndMs = new Float64Array(0);
+      /** By key: candidate + 1, 0 for none yet, -1 for never. */
+      let candidateOf = new Int32Array(0);
+      /** By key: SYNs of the intervals that end in an epoch, as long as the longest window, and in the one before it. */
+      let epochOf = new Uint32Array(0), lateSyn = new Float64Array(0), earlySyn = new Float64Array(0);
       return {
         add({ cells, beginMs, endMs }, keyOf) {
-          if (tally.keys.count > recentSyn.length) {
-            recentSyn = atLeast(recentSyn, tally.keys.count);
-            lastEndMs = atLeast(lastEndMs, recentSyn.length);
-            candidateOf = atLeast(candidateOf, recentSyn.length);
+          if (tally.keys.count > candidateOf.length) {
+            candidateOf = atLeast(candidateOf, tally.keys.count);
+            epochOf = atLeast(epochOf, candidateOf.length);
+            [lateSyn, earlySyn] = [atLeast(lateSyn, candidateOf.length), atLeast(earlySyn, candidateOf.length)];
           }
           const now = endMs <= options.middleMs ? 0 : 1;
+          const reached = Math.floor(beginMs / longestMs) - 1, epoch = Math.floor(endMs / longestMs);
           for (let i = 0; i < cells.count; i++) {
             const key = keyOf[i]!, syn = cells.syn[i]!;
-            if (key < 0) continue;
-            if (lastEndMs[key]! <= beginMs - longestMs) recentSyn[key] = 0;
-            const before = recentSyn[key]!;
-            recentSyn[key] = before + syn;
-            lastEndMs[key] = endMs;
+            if (key < 0 || candidateOf[key]! < 0) continue;
+            let before = 0;
             if (candidateOf[key] === 0) {
+              const known = epochOf[key]!, late = lateSyn[key]!, early = earlySyn[key]!;
+              before = known > reached ? late + early : known === reached ? late : 0;
+              earlySyn[key] = known === epoch ? early : known === epoch - 1 ? late : 0;
+              lateSyn[key] = known === epoch ? late + syn : syn;
+              epochOf[key] = epoch;
               if (before + syn < half) continue;
-              if (options.isExempt(cells.source[i]!)) {
-                recentSyn[key] = -Infinity;
-                continue;
-              }
-              candidateOf[key] = candidates.push(createCandidate(key, configs.length, rates.length));
+              const exempt = options.isExempt(cells.source[i]!);
+              candidateOf[key] = exempt ? -1 : candidates.push(createCandidate(key, configs.length, rates.length));
+              if (exempt) continue;
             }
             const candidate = candidates[candidateOf[key]! - 1]!, { rows } = candidate;
-            while (rows.length > 0 && rows[0]!.endMs <= beginMs - longestMs) rows.shift();
-            const row = { beginMs, endMs, syn, handshakeAck: cells.handshakeAck[i]!, data: cells.data[i]! };
-            rows.push({ ...row, before: rows.length === 0 ? before : 0 });
-            // What is not near any level need not be judged; what a block drops must be.
-            if (recentSyn[key]! >= least || candidate.triggers.some((list) => list.length > 0)) judge(candidate, now);
-            if (recentSyn[key]! >= least) {
-              let sum = rows[0]!.before;
-              for (const one of rows) sum += one.syn;
-              recentSyn[key] = sum;
+            while (rows.length > 0 && rows[0]!.endMs <= beginMs - longestMs) {
+              const gone = rows.shift()!;
+              candidate.syn -= gone.syn + gone.before;
             }
+            rows.push({ beginMs, endMs, syn, handshakeAck: cells.handshakeAck[i]!, data: cells.data[i]!, before });
+            candidate.syn += syn + before;
+            // What is not near any level need not be judged; what a block drops must be.
+            if (candidate.syn >= least || candidate.triggeredMs + durationMs >= endMs) judge(candidate, now);
           }
         },
         finish() {
@@ -234,6 +252,8 @@ function createCandidate(key: number, configs: number, levels: number): Candidat
   return {
     key,
     rows: [],
+    syn: 0,
+    triggeredMs: -Infinity,
     triggers: Array.from({ length: configs }, () => []),
     highest: new Int16Array(2 * configs).fill(-1),
     dropped: new Float64Array(configs * levels),
