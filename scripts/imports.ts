@@ -52,9 +52,15 @@ function isPure(path: string): boolean {
 
 /** What only the named files may contain. */
 const OWNERS: { what: string; pattern: RegExp; files: RegExp }[] = [
-  { what: "FFI", pattern: /Deno\.(dlopen|Unsafe\w+)/, files: /^src\/(xdp|libc|process)\.ts$/ },
-  { what: "fetch()", pattern: /\bfetch\(/, files: /^src\/s3\// },
-  { what: "timers", pattern: /\bset(Timeout|Interval)\(/, files: /^src\/(collect\.ts|s3\/.*)$/ },
+  { what: "FFI", pattern: /Deno\.(dlopen|Unsafe\w+)/, files: /^src\/(xdp|libc|process|fleet\/chdb)\.ts$/ },
+  // S3, and the one other server that a user can name: an SQL engine, to which S3's signatures mean nothing.
+  { what: "fetch()", pattern: /\bfetch\(/, files: /^src\/(s3\/|fleet\/http\.ts$)/ },
+  // Engines are asked for their progress, and told to end until they have.
+  {
+    what: "timers",
+    pattern: /\bset(Timeout|Interval)\(/,
+    files: /^src\/(collect\.ts|s3\/.*|fleet\/(chdb|http)\.ts)$/,
+  },
   { what: "Deno.args", pattern: /Deno\.args\b/, files: /^main\.ts$/ },
   { what: "Deno.exit()", pattern: /Deno\.exit\(/, files: /^main\.ts$/ },
   { what: "signals", pattern: /Deno\.addSignalListener/, files: /^(main|src\/collect)\.ts$/ },

@@ -17,6 +17,7 @@ const LIBC = {
   madvise: { parameters: ["u64", "usize", "i32"], result: "i32" }, // int (void *, size_t, int)
   mallopt: { parameters: ["i32", "i32"], result: "i32", optional: true }, // int (int, int)
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, const struct rlimit *)
+  dlopen: { parameters: ["buffer", "i32"], result: "pointer", optional: true }, // 2.34: void *(const char *, int)
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The same library's calls that wait for a disk, off the main thread. */
@@ -46,6 +47,18 @@ export function cString(text: string): Bytes {
  */
 export function pinned(length: number): Bytes {
   return new Uint8Array(new ArrayBuffer(length));
+}
+
+/**
+ * Loads a library for the rest of the process: one that has threads of its own must not be unloaded under them, which
+ * Deno does at the end.
+ */
+export function loadForever(path: string): void {
+  const RTLD_LAZY_NODELETE = 0x1001, name = cString(path);
+  if (libc().dlopen) return void libc().dlopen!(name, RTLD_LAZY_NODELETE);
+  const { dlopen } =
+    Deno.dlopen("libdl.so.2", { dlopen: { parameters: ["buffer", "i32"], result: "pointer" } }).symbols;
+  dlopen(name, RTLD_LAZY_NODELETE);
 }
 
 /** The error number of the C call before. */
