@@ -1,0 +1,109 @@
+/**
+ * Kernel programs for comparison: compiled, loaded and timed by BPF_PROG_TEST_RUN, through libbpf by FFI.
+ *
+ * src/xdp.ts loads ibsr's own program alone. These take whatever is in programs/, and time any loaded program, ours
+ * included, by the same clock: the kernel's own figure has no digits after the point.
+ */
+import { BPF_TEST_RUN_OPTS } from "../../src/layout.ts";
+import { cString, pinned } from "../../src/libc.ts";
+import { run } from "./run.ts";
+
+const libbpf = Deno.dlopen("libbpf.so.1", {
+  bpf_object__open_file: { parameters: ["buffer", "pointer"], result: "pointer" }, // (const char *, const opts *)
+  bpf_object__load: { parameters: ["pointer"], result: "i32" },
+  bpf_object__close: { parameters: ["pointer"], result: "void" },
+  bpf_object__find_program_by_name: { parameters: ["pointer", "buffer"], result: "pointer" },
+  bpf_object__find_map_by_name: { parameters: ["pointer", "buffer"], result: "pointer" },
+  bpf_program__fd: { parameters: ["pointer"], result: "i32" },
+  bpf_map__fd: { parameters: ["pointer"], result: "i32" },
+  bpf_map__set_max_entries: { parameters: ["pointer", "u32"], result: "i32" },
+  bpf_map_update_elem: { parameters: ["i32", "buffer", "buffer", "u64"], result: "i32" },
+  bpf_map_lookup_elem: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  bpf_prog_test_run_opts: { parameters: ["i32", "buffer"], result: "i32" },
+  libbpf_set_print: { parameters: ["pointer"], result: "pointer" },
+}).symbols;
+const libc = Deno.dlopen("libc.so.6", {
+  sched_setaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+}).symbols;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+const XDP_PASS = 2;
+
+/** A loaded program of programs/. */
+export interface Loaded extends Disposable {
+  readonly fd: number;
+  /** Sets a map's entry. */
+  update(map: string, key: Bytes, value: Bytes): void;
+  /** Reads a map's entry into `value`; false if there is none. */
+  lookup(map: string, key: Bytes, value: Bytes): boolean;
+}
+
+/** Compiles all of programs/ into `folder`, with the flags of ibsr's own program. */
+export async function compilePrograms(folder: string): Promise<void> {
+  const sources = new URL("programs/", import.meta.url).pathname;
+  for (const { name } of Deno.readDirSync(sources)) {
+    await run("clang", [
+      ...["-O2", "-g", "-target", "bpfel", "-mcpu=v2", `-I/usr/include/${Deno.build.arch}-linux-gnu`],
+      ...["-c", sources + name, "-o", `${folder}/${name.replace(".bpf.c", ".o")}`],
+    ]);
+  }
+}
+
+/** Loads `FOLDER/NAME.o`, whose program has that name; `sizes` are maps' numbers of entries. */
+export function load(folder: string, name: string, sizes: Record<string, number> = {}): Loaded {
+  libbpf.libbpf_set_print(null);
+  const object = libbpf.bpf_object__open_file(cString(`${folder}/${name}.o`), null);
+  if (!object) throw new Error(`${name}.o can't be opened`);
+  const find = (map: string) => {
+    const found = libbpf.bpf_object__find_map_by_name(object, cString(map));
+    if (!found) throw new Error(`${name}.o has no map ${map}`);
+    return found;
+  };
+  for (const [map, entries] of Object.entries(sizes)) libbpf.bpf_map__set_max_entries(find(map), entries);
+  const result = libbpf.bpf_object__load(object);
+  if (result !== 0) throw new Error(`${name}.o can't be loaded: error ${-result}`);
+  return {
+    fd: libbpf.bpf_program__fd(libbpf.bpf_object__find_program_by_name(object, cString(name))),
+    update(map, key, value) {
+      const updated = libbpf.bpf_map_update_elem(libbpf.bpf_map__fd(find(map)), key, value, 0n);
+      if (updated !== 0) throw new Error(`map ${map} can't be updated: error ${-updated}`);
+    },
+    lookup: (map, key, value) => libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(find(map)), key, value) === 0,
+    [Symbol.dispose]: () => libbpf.bpf_object__close(object),
+  };
+}
+
+/** Keeps this thread on one CPU. */
+export function pin(cpu: number): void {
+  if (libc.sched_setaffinity(0, 8n, new BigUint64Array([1n << BigInt(cpu)])) !== 0) {
+    throw new Error("sched_setaffinity");
+  }
+}
+
+const input = pinned(1 << 17), opts = pinned(BPF_TEST_RUN_OPTS.duration + 8), view = new DataView(opts.buffer);
+
+const timespec = pinned(16), times = new DataView(timespec.buffer);
+
+/** Nanoseconds of processor time that this thread has had: what others take of it meanwhile doesn't count. */
+function threadNs(): number {
+  const CLOCK_THREAD_CPUTIME_ID = 3;
+  libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, timespec);
+  return Number(times.getBigInt64(0, true)) * 1e9 + Number(times.getBigInt64(8, true));
+}
+
+/** Runs a loaded program `repeat` times on a frame, from the Ethernet header on; nanoseconds each. */
+export function time(fd: number, frame: Uint8Array, repeat: number): number {
+  input.set(frame);
+  opts.fill(0);
+  view.setBigUint64(BPF_TEST_RUN_OPTS.sz, BigInt(opts.length), true);
+  view.setBigUint64(BPF_TEST_RUN_OPTS.data_in, Deno.UnsafePointer.value(Deno.UnsafePointer.of(input)), true);
+  view.setUint32(BPF_TEST_RUN_OPTS.data_size_in, frame.length, true);
+  view.setUint32(BPF_TEST_RUN_OPTS.repeat, repeat, true);
+  const start = threadNs(), result = libbpf.bpf_prog_test_run_opts(fd, opts);
+  const ns = (threadNs() - start) / repeat;
+  if (result !== 0) throw new Error(`bpf_prog_test_run_opts: error ${-result}`);
+  const returned = view.getUint32(BPF_TEST_RUN_OPTS.retval, true);
+  if (returned !== XDP_PASS) throw new Error(`the program returns ${returned}`);
+  return ns;
+}
