@@ -21,6 +21,7 @@ const PURE = [
   "src/convert.ts",
   "src/counters.ts",
   "src/elf.ts",
+  "src/escape.ts",
   "src/evidence/",
   "src/heartbeat.ts",
   "src/library.ts",

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { Ajv2020 } from "ajv";
 import { IbsrError } from "../src/errors.ts";
 import { type InputFile, renderDecisions, renderEvidence, renderJson, toManifest } from "../src/report/csv.ts";
-import { escapeCsv } from "../src/report/escape.ts";
+import { escapeCsv } from "../src/escape.ts";
 import manifestSchema from "../src/report/manifest.schema.json" with { type: "json" };
 import { makeNrIbsrFiles, NR_IBSR_DEFAULTS } from "../src/report/nr_ibsr.ts";
 import type { Assessment } from "../src/report/summary.ts";
@@ -146,6 +146,8 @@ Deno.test("escapeCsv() puts an apostrophe before what a spreadsheet would run", 
     ['a"b', `"a""b"`],
     ["a\nb", `"a\nb"`],
     ["192.0.2.1", "192.0.2.1"],
+    ["plain words", "plain words"],
+    ['=HYPERLINK("x")', `"'=HYPERLINK(""x"")"`],
     ["", ""],
   ];
   for (const [text, cell] of cases) assert.equal(escapeCsv(text!), cell);

@@ -1,6 +1,6 @@
 /** Numbers, times and names for people, and text that stays text in HTML, Markdown and SVG. */
 import assert from "node:assert/strict";
-import { escapeHtml, escapeMarkdown } from "../src/report/escape.ts";
+import { escapeHtml, escapeMarkdown } from "../src/escape.ts";
 import {
   formatBytes,
   formatCount,

@@ -19,7 +19,7 @@ import {
   showName,
 } from "../words.ts";
 import type { SourceRow, StreamSummary, Summary, Sweep, TimelinePoint } from "./summary.ts";
-import { escapeHtml } from "./escape.ts";
+import { escapeHtml } from "../escape.ts";
 import { box, type Drawing, element, formatPixels, hairline, hatch, label, polyline } from "./svg.ts";
 
 /** Below this many pixels a chart is for a phone. */

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import style from "./page.css" with { type: "text" };
 import { drawBounds } from "./charts.ts";
 import type { Agreement, ChangedSource, Comparison, Pair, PolicyColumn } from "./compare.ts";
-import { escapeMarkdown } from "./escape.ts";
+import { escapeMarkdown } from "../escape.ts";
 import {
   formatBytes,
   formatCount,

@@ -6,7 +6,7 @@
  */
 import type { RuleSet } from "../rules/ruleset.ts";
 import type { Comparison } from "./compare.ts";
-import { escapeCsv } from "./escape.ts";
+import { escapeCsv } from "../escape.ts";
 import type { Assessment, NamedDecision, SourceRow, Summary } from "./summary.ts";
 
 /** A file the report rests on. */

@@ -2,7 +2,7 @@
  * HTML as text in which foreign text can't become markup: what is put into a template is escaped, unless it is HTML
  * already. Pure.
  */
-import { escapeHtml } from "./escape.ts";
+import { escapeHtml } from "../escape.ts";
 import { formatCount, showName, showText } from "../words.ts";
 import { OUTCOMES } from "./sentences.ts";
 import { type Drawing, renderDrawing } from "./svg.ts";

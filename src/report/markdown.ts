@@ -2,7 +2,7 @@
  * report.md: the report in short, for a pull request, a ticket or a terminal. The five headings are those of the
  * existing IBSR's report, so that whoever looks for a section finds it. Pure.
  */
-import { escapeMarkdown } from "./escape.ts";
+import { escapeMarkdown } from "../escape.ts";
 import {
   capitalize,
   formatBytes,

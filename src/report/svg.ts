@@ -2,7 +2,7 @@
  * SVG as text: elements, text and the axes that several charts have. Colours are classes of report.css, so that one
  * drawing serves light, dark and print. Pure.
  */
-import { escapeHtml } from "./escape.ts";
+import { escapeHtml } from "../escape.ts";
 
 /** Attributes by name; undefined leaves one out, numbers are rounded to a tenth of a pixel. */
 export type Attributes = Record<string, string | number | undefined>;

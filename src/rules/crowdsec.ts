@@ -3,11 +3,11 @@
  *
  * A decision is about an address or a range and has a duration; a reason, which decisions can be deleted by. Ports, and whether to drop at all, are the bouncer's.
  */
+import { escapeCsv } from "../escape.ts";
 import { formatNumberOf } from "../words.ts";
 import { type Abilities, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered, type RenderOptions } from "./format.ts";
 import type { Plan } from "./normalise.ts";
-import { csvCell } from "./texts.ts";
 
 const can: Abilities = { v6: true, cidr: true, tcpOnly: false, ports: false, expiry: true, shadow: false };
 
@@ -48,7 +48,7 @@ function prepare(plan: Plan): { entries: Entry[]; losses: Loss[] } {
 function finish(plan: Plan, options: RenderOptions, of: ReturnType<typeof prepare> & { format: Format }): Rendered {
   const { format, entries, losses } = of, file = format === crowdsecCsv ? "ibsr.crowdsec.csv" : "ibsr.crowdsec.json";
   const reason = reasonOf(plan), decisions = entries.map((entry) => decisionOf(entry, reason));
-  const rows = decisions.map((d) => [d.duration, d.scope, d.value, d.type, d.reason].map(csvCell).join(","));
+  const rows = decisions.map((d) => [d.duration, d.scope, d.value, d.type, d.reason].map(escapeCsv).join(","));
   const text = format === crowdsecCsv
     ? ["duration,scope,value,type,reason", ...rows].map((row) => row + "\n").join("")
     : jsonText(decisions);

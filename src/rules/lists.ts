@@ -1,11 +1,12 @@
 /**
  * Lists for everything else: one address or CIDR a line, and a table with all that is known of each.
  */
+import { escapeCsv } from "../escape.ts";
 import { fit } from "./fit.ts";
 import { type Format, readme, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
-import { csvCell, utc, visibleText } from "./texts.ts";
+import { utc, visibleText } from "./texts.ts";
 
 export const plain: Format = {
   name: "plain",
@@ -79,7 +80,7 @@ export const csv: Format = {
     });
     return {
       files: [
-        { name: "ibsr.csv", text: [COLUMNS, ...rows].map((row) => row.map(csvCell).join(",") + "\n").join("") },
+        { name: "ibsr.csv", text: [COLUMNS, ...rows].map((row) => row.map(escapeCsv).join(",") + "\n").join("") },
         readme(plan, options, {
           format: csv,
           entries,

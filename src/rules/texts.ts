@@ -19,13 +19,6 @@ export function visibleText(text: string, maxLength: number): string {
   return [...line.slice(0, 2 * maxLength)].slice(0, maxLength).join("");
 }
 
-/** A cell of a CSV file: quoted where needed, and never a formula to a spreadsheet (RFC 4180, OWASP CSV injection). */
-export function csvCell(value: string | number): string {
-  if (typeof value === "number") return String(value);
-  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-  return /[",\r\n']|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
 /** Seconds since 1970 as a date and time in UTC. */
 export function utc(unixSec: number): string {
   return new Date(Math.min(Math.floor(unixSec), 253_402_300_799) * 1000).toISOString().replace(".000Z", "Z");

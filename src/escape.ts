@@ -4,7 +4,7 @@
  * Each function takes any text and gives one that is only text there: sentences and names alike may come from a
  * snapshot or a policy file.
  */
-import { showText } from "../words.ts";
+import { showText } from "./words.ts";
 
 const ENTITIES: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 
