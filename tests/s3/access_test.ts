@@ -10,7 +10,17 @@ import { openClient } from "../../src/s3/request.ts";
 import { ibsrCommand } from "../kernel/lab.ts";
 import { testWith } from "../needs.ts";
 import { FaultyProxy } from "./proxy.ts";
-import { bytesOf, environmentOf, Folder, type Keys, runExport, S3Server, segmentName, segmentText } from "./server.ts";
+import {
+  bytesOf,
+  environmentOf,
+  Folder,
+  fromTo,
+  type Keys,
+  runExport,
+  S3Server,
+  segmentName,
+  segmentText,
+} from "./server.ts";
 
 const BIG = bytesOf(17_000_000, 7);
 
@@ -79,19 +89,7 @@ testWith("s3", "ibsr export s3 says what is wrong with keys, and never the keys"
   const bucket = await server.makeBucket("secrets");
   await using folder = await Folder.create({ [segmentName(1)]: segmentText(1) });
   const secret = "SECRETSECRETSECRETSECRETSECRETSECRETSECR", token = "TOKENTOKENTOKEN";
-  const args = [
-    "--input",
-    folder.path,
-    "--bucket",
-    bucket,
-    "--endpoint",
-    server.endpoint,
-    "--output",
-    "json",
-    "-v",
-    "--presign",
-    "1h",
-  ];
+  const args = [...fromTo(folder, { bucket, endpoint: server.endpoint }), "--output", "json", "-v", "--presign", "1h"];
   const cases: [Record<string, string>, RegExp][] = [
     [
       { AWS_ACCESS_KEY_ID: server.accessKey, AWS_SECRET_ACCESS_KEY: secret },
@@ -123,7 +121,7 @@ testWith("swift", "ibsr export s3 works with a server without conditions, and in
   await using server = await S3Server.start("swift");
   const bucket = await server.makeBucket("swift");
   await using folder = await Folder.create({ [segmentName(1)]: segmentText(1), [`${segmentName(2)}.zst`]: BIG });
-  const args = ["--input", folder.path, "--bucket", bucket, "--endpoint", server.endpoint, "--region", "eu-central-1"];
+  const args = [...fromTo(folder, { bucket, endpoint: server.endpoint }), "--region", "eu-central-1"];
   const first = await runExport([...args, "--prefix", "p"], { keys: server });
   assert.equal(first.code, 0, first.stderr);
   assert.match(first.stderr, /the bucket is in region us-east-1, not eu-central-1: signing for that one/);
@@ -161,7 +159,7 @@ testWith("s3", "ibsr export s3 trusts the certificates of --ca-file, and no unkn
   const { authority, certificate, key } = await makeCertificates(certificates.path);
   await using server = await S3Server.start("radosgw", { TLS_CERT: certificate, TLS_KEY: key });
   assert.match(server.endpoint, /^https:/);
-  const args = ["--input", folder.path, "--bucket", "tls", "--endpoint", server.endpoint, "--max-retries", "0"];
+  const args = [...fromTo(folder, { bucket: "tls", endpoint: server.endpoint }), "--max-retries", "0"];
   const unknown = await runExport(args, { keys: server });
   assert.equal(unknown.code, 69);
   assert.match(unknown.stderr, /Cannot reach .*certificate.*\n.*--ca-file/);
@@ -196,12 +194,7 @@ testWith("s3", "listObjects() and getObject() read what an exporter stored, page
   await using folder = await Folder.create(Object.fromEntries(names.map((name, n) => [name, segmentText(n)])));
   await folder.write(`a b+c/ü & <x>/${segmentName(1)}`, "odd\n");
   const done = await runExport([
-    "--input",
-    folder.path,
-    "--bucket",
-    bucket,
-    "--endpoint",
-    server.endpoint,
+    ...fromTo(folder, { bucket, endpoint: server.endpoint }),
     "--prefix",
     "p",
     "--concurrency",

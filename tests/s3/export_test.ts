@@ -5,7 +5,17 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { zstdDecompressSync } from "node:zlib";
 import { testWith, whatIsMissing } from "../needs.ts";
-import { bytesOf, Folder, killing, runExport, S3Server, segmentName, segmentText, startExport } from "./server.ts";
+import {
+  bytesOf,
+  Folder,
+  fromTo,
+  killing,
+  runExport,
+  S3Server,
+  segmentName,
+  segmentText,
+  startExport,
+} from "./server.ts";
 
 let server: S3Server;
 Deno.test.beforeAll(async () => {
@@ -15,17 +25,7 @@ Deno.test.afterAll(async () => await server?.[Symbol.asyncDispose]());
 
 /** Exports `folder` to `bucket` as the server's owner. */
 function exportFolder(folder: Folder, bucket: string, ...args: string[]) {
-  return runExport([
-    "--input",
-    folder.path,
-    "--bucket",
-    bucket,
-    "--endpoint",
-    server.endpoint,
-    "--prefix",
-    "p",
-    ...args,
-  ], {
+  return runExport([...fromTo(folder, { bucket, endpoint: server.endpoint }), "--prefix", "p", ...args], {
     keys: server,
   });
 }
@@ -126,7 +126,7 @@ testWith("s3", "ibsr export s3 keeps a history for each bucket and prefix", asyn
 testWith("s3", "ibsr export s3 refuses to run twice at once on a folder", async () => {
   const bucket = await server.makeBucket("twice");
   await using folder = await Folder.create({ [segmentName(1)]: segmentText(1) });
-  const args = ["--input", folder.path, "--bucket", bucket, "--endpoint", server.endpoint];
+  const args = fromTo(folder, { bucket, endpoint: server.endpoint });
   const watching = startExport([...args, "--watch"], { keys: server });
   using _ = killing(watching);
   const reader = watching.stderr.getReader();

@@ -5,7 +5,17 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { testWith, whatIsMissing } from "../needs.ts";
 import { type Fault, FaultyProxy, type RequestKind } from "./proxy.ts";
-import { bytesOf, Folder, killing, runExport, S3Server, segmentName, segmentText, startExport } from "./server.ts";
+import {
+  bytesOf,
+  Folder,
+  fromTo,
+  killing,
+  runExport,
+  S3Server,
+  segmentName,
+  segmentText,
+  startExport,
+} from "./server.ts";
 
 let server: S3Server;
 Deno.test.beforeAll(async () => {
@@ -21,7 +31,7 @@ function openProxy(): FaultyProxy {
 }
 
 function argsFor(folder: Folder, bucket: string, endpoint: string, ...more: string[]): string[] {
-  return ["--input", folder.path, "--bucket", bucket, "--endpoint", endpoint, "--prefix", "p", ...more];
+  return [...fromTo(folder, { bucket, endpoint }), "--prefix", "p", ...more];
 }
 
 /** The bucket has every segment of the folder, byte for byte, and nothing else; the ledger says so too. */

@@ -256,6 +256,11 @@ export class Folder implements AsyncDisposable {
   }
 }
 
+/** The options that say what is uploaded and where to. */
+export function fromTo(folder: Folder, { bucket, endpoint }: { bucket: string; endpoint: string }): string[] {
+  return ["--input", folder.path, "--bucket", bucket, "--endpoint", endpoint];
+}
+
 /** Bytes that look random and are the same for the same seed. */
 export function bytesOf(length: number, seed: number): Uint8Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil(length / 4));
