@@ -8,6 +8,10 @@ import type { Simulated } from "./sources.ts";
 
 /** The engine's table of sources of the rate limiter; one that is pushed out starts afresh. */
 export const LIMITER_SOURCES = 262_144;
+
+/** What a simulation notes as it goes, for findings in the end. */
+export type Notes = ReturnType<typeof createNotes>;
+
 /** Takes notes of intervals and blocks. */
 export function createNotes() {
   const codes = new Set<string>(), trusted = new Map<string, number>(), ports = new Set<number>();

@@ -7,19 +7,17 @@
  * earlier is given both: that it drops, and that it doesn't. So bounds widen in such an interval, and never fail.
  */
 import type { Cells, Interval } from "../../evidence/interval.ts";
-import { formatPrefix, prefixOf } from "../../prefix.ts";
 import type { Decision, Effect, Finding, SimulatedStream, Simulation } from "../policy.ts";
 import { ttlMs } from "./blacklist.ts";
 import { type BlockRule, type HostState, type HostStep, type PortPackets, stepHost } from "./blacklist_bounds.ts";
-import { alertDecision, limitDecision, measure } from "./decisions.ts";
+import { alertDecision, blockDecision, createDecideOnce, SURELY } from "./decisions.ts";
 import { type Slot, takeSlots } from "./detection.ts";
-import { challenged, mergeStops, pushEffect, type Stopped } from "./effects.ts";
+import { mergeStops, pushEffect, type Stopped } from "./effects.ts";
 import { compileFirewall, OPENING, type Verdict } from "./firewall.ts";
 import { advanceGate, boundGate, createGateBounds, type GateBounds, type GateRule, type Range } from "./gate.ts";
-import { createGuardBounds, stepGuards } from "./guards.ts";
-import { boundLimit, bucketRule, droppedOf, type LimitBounds, type Selected } from "./limits.ts";
+import { createLimiter, type SharedLimits } from "./limiter.ts";
 import { createNotes, LIMITER_SOURCES } from "./notes.ts";
-import { classify, distribute, sumRanges } from "./ranges.ts";
+import { sumRanges } from "./ranges.ts";
 import {
   cellsOf,
   createKnowledge,
@@ -32,36 +30,32 @@ import {
   type Simulated,
   times,
 } from "./sources.ts";
+import { createSubnets, type Injection } from "./subnets.ts";
 
 /** Verdicts of the firewall that are kept, by source and port. */
 const MAX_VERDICTS = 1 << 20;
 /** Sweeps of today's program, which end blocks late. */
 const SWEEP_MS = 60_000;
 
-/** A network that was blocked, or may have been. */
-interface Subnet {
-  text: string;
-  certainFromMs: number;
-  certainUntilMs: number;
-  possibleUntilMs: number;
-}
-
 const NOTHING: Range = { lower: 0, upper: 0 };
 
 /** Starts a simulation of a stream. */
 export function startSimulation(simulated: Simulated, { sources }: SimulatedStream): Simulation {
-  const { config, profile, rules, destinations, cpus } = simulated,
-    { ips, ids, ratelimit, ddos } = config;
+  const { config, profile, rules, destinations } = simulated, { ips, ids, ratelimit, ddos } = config;
   const slots = takeSlots(config, profile).byPort;
   const firewall = compileFirewall(config.firewall, { profile, zonesEnabled: config.zonesEnabled });
   const know = createKnowledge(simulated, sources), presents = new Map<number, Present>();
-  const subnets = new Map<string, Subnet>(), blocked = new Map<number, number>();
-  const globals = new Map<string, LimitBounds>(), reported = new Set<string>();
+  const blocked = new Map<number, number>(), decideOnce = createDecideOnce(rules);
   const verdicts = new Map<number, Verdict>();
   const ttl = ttlMs(ips, profile), lagMs = profile === "code" ? SWEEP_MS : 0;
   const enforced = ips.mode === "block" && config.firewall.enabled;
   const counting = ips.enabled && [...slots.values()].some((slot) => slot.feeds);
   const found = createNotes();
+  const limiter = createLimiter(simulated, {
+    decideOnce,
+    undisturbed: !counting && !ddos.enabled && firewall.letsAllPass,
+  });
+  const subnets = createSubnets(simulated, { ttlMs: ttl, lagMs, enforced, found });
 
   function judge(source: number, port: number, opening: boolean): Verdict {
     const key = (source * 65536 + port) * 2 + Number(opening), present = verdicts.get(key);
@@ -80,13 +74,16 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       for (const [source, untilMs] of blocked) if (untilMs <= beginMs) blocked.delete(source);
       const groups = groupCells(cells, know);
       const refused = boundCapacity(groups, interval);
-      const injections = listInjections(groups, interval, refused);
-      const shared = boundShared(groups, interval);
+      const candidates = ips.countryThresholds && refused !== "always" ? groups : [];
+      const injections = subnets.list(
+        candidates.filter((group) => group.known.injects !== undefined && mayBlock(group, cells)),
+      );
+      const shared = limiter.share(groups, interval);
       found.note(interval);
       for (const group of groups) {
         stepSource(group, { interval, decisions, effects, refused, injections, shared });
       }
-      for (const [key, injection] of injections) extendSubnet(key, injection, interval, decisions);
+      subnets.extend(injections, interval, decisions);
       if (presents.size > LIMITER_SOURCES && ratelimit.enabled) found.add("limiter_full");
       return { decisions, effects, notEvaluated: 0 };
     },
@@ -133,54 +130,11 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     return "maybe";
   }
 
-  /** Networks that may be blocked from some moment of the interval on, with the sources that may bring it about. */
-  function listInjections(
-    groups: readonly Group[],
-    interval: Interval,
-    refused: SourceRefusal,
-  ): Map<string, Injection> {
-    const injections = new Map<string, Injection>();
-    if (!ips.countryThresholds || refused === "always") return injections;
-    for (const group of groups) {
-      const { injects, bytes } = group.known;
-      if (injects === undefined || !mayBlock(group, interval.cells)) continue;
-      const injection = injections.get(injects) ?? {
-        text: formatPrefix(prefixOf(bytes, bytes.length === 4 ? 24 : 48)),
-        sources: [],
-        certain: false,
-      };
-      injection.sources.push(group.source);
-      injections.set(injects, injection);
-    }
-    return injections;
-  }
-
-  /** Room of the limits that all sources share. */
-  function boundShared(groups: readonly Group[], interval: Interval): Map<string, { packets: Range; room: Range }> {
-    const shared = new Map<string, { packets: Range; room: Range }>();
-    for (const { known, from, to } of groups) {
-      const { limit } = known.limits;
-      if (!limit || limit.scope === "per_ip") continue;
-      const sum = shared.get(limit.scope) ?? { packets: { ...NOTHING }, room: NOTHING };
-      // How many come to the limiter depends on what is before it.
-      for (let i = from; i < to; i++) sum.packets.upper += interval.cells.packets[i]!;
-      shared.set(limit.scope, sum);
-    }
-    for (const [scope, sum] of shared) {
-      const rule = ratelimit.rules.find(({ id }) => id === scope)!;
-      if (!counting && !ddos.enabled && firewall.letsAllPass) sum.packets.lower = sum.packets.upper;
-      const bounds = globals.get(scope) ?? {};
-      globals.set(scope, bounds);
-      sum.room = boundLimit(bucketRule(rule, profile), bounds, { ...sum.packets, ...times(interval) }, cpus);
-    }
-    return shared;
-  }
-
   // ------------------------------------------------------------------------------------------------ a source
 
   function stepSource(group: Group, context: SourceContext): void {
-    const { interval, effects } = context, { known, from, to, source } = group, { cells } = interval;
-    const subnet = coverBySubnet(known, group, context);
+    const { interval, decisions, effects } = context, { known, from, to, source } = group, { cells } = interval;
+    const subnet = subnets.cover(group, context);
     const host = presents.get(source)?.host;
     const active = enforced && !known.trusted;
     if (subnet.certain || (active && host && isCovered(host, interval))) {
@@ -203,7 +157,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     }
     // Guards and limits, of what no block may have taken before.
     if (ratelimit.enabled) {
-      stepLimits(group, { context, present, passes, stopped, uncertain: mayDrop });
+      const crowded = presents.size > LIMITER_SOURCES;
+      limiter.step(group, { present, passes, stopped, uncertain: mayDrop, crowded }, context);
     }
     // Detection, and the blocks that it begins.
     const step = stepDetection(group, { context, present, passes, subnet: subnet.possible, mayDrop });
@@ -228,7 +183,9 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       if (known.listed?.mode === "block" && config.threatintel.enabled && !slot?.inlineDrop) {
         left.push({ rule: known.listed.rule, dropped: { ...rest } });
       }
-      for (const { rule, alert } of left) if (alert) decideOnce(context, group, rule, { lower: 1, upper: 1 }, "alert");
+      for (const { rule, alert } of left) {
+        if (alert) decideOnce(decisions, { rule, group, interval, dropped: SURELY, action: "alert" });
+      }
       for (const { rule, dropped, likely } of mergeStops(left)) {
         if (rule < 0 || dropped.upper === 0) continue;
         const after = {
@@ -237,10 +194,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
         };
         const share = taken.upper === 0 ? 1 : 1 - (taken.lower + taken.upper) / 2 / packets;
         pushEffect(effects, cells, i, rule, after, (likely ?? (dropped.lower + dropped.upper) / 2) * share);
-        decideOnce(context, group, rule, after);
+        decideOnce(decisions, { rule, group, interval, dropped: after });
       }
     }
-    if (known.listed?.mode === "alert") decideOnce(context, group, known.listed.rule, { lower: 1, upper: 1 }, "alert");
+    if (known.listed?.mode === "alert") {
+      decideOnce(decisions, { rule: known.listed.rule, group, interval, dropped: SURELY, action: "alert" });
+    }
   }
 
   /** What the firewall stops of a cell: connections being opened, and all others, each by a rule. */
@@ -259,85 +218,6 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       stops.push({ rule, dropped: { lower: verdict.decision === "drop" ? count : 0, upper: count } });
     }
     return stops;
-  }
-
-  /** Guards and the rate limiter: takes what they drop off `passes`, and adds it to `stopped`. */
-  function stepLimits(group: Group, { context, present, passes, stopped, uncertain }: {
-    context: SourceContext;
-    present: Present;
-    passes: Range[];
-    stopped: Stopped[][];
-    uncertain: boolean;
-  }): void {
-    const { interval, shared } = context, { known, from } = group, { cells } = interval;
-    const take = (rule: number, drops: Range[], harmless = false, likely?: number) => {
-      const sum = drops.reduce((total, drop) => total + drop.upper, 0);
-      for (const [k, drop] of drops.entries()) {
-        if (drop.upper === 0) continue;
-        stopped[k]!.push({
-          rule: harmless ? -1 : rule,
-          dropped: drop,
-          likely: likely === undefined ? undefined : likely * drop.upper / sum,
-        });
-        if (harmless) continue;
-        passes[k]!.lower = Math.max(0, passes[k]!.lower - drop.upper);
-        passes[k]!.upper -= drop.lower;
-      }
-    };
-    const classOf = (k: number) => classify(cells, from + k, passes[k]!, uncertain);
-    if (ddos.enabled) {
-      present.guards ??= createGuardBounds();
-      for (
-        const { name, drops } of stepGuards(
-          ddos,
-          present.guards,
-          passes.map((_, k) => classOf(k)),
-          times(interval),
-          cpus,
-        )
-      ) {
-        take(rules.index(`ddos:${name}`), name === "syn" ? drops.map((drop) => challenged(drop, cells, group)) : drops);
-      }
-    }
-    const { syn, limit } = known.limits;
-    if (syn) {
-      const openings = passes.map((_, k) => classOf(k).opening), total = sumRanges(openings);
-      const room = boundLimit(bucketRule(syn.limit, profile), present.syn, { ...total, ...times(interval) }, cpus);
-      const harmless = syn.limit.action === "pass";
-      take(rules.limit(syn.name), distribute(challenged(droppedOf(room, total), cells, group), openings), harmless);
-      if (harmless && total.upper > room.upper) {
-        decideOnce(context, group, rules.limit(syn.name), { lower: 1, upper: 1 }, "alert");
-      }
-    }
-    if (!limit) return;
-    const inputs = passes.map((pass) => uncertain ? { lower: 0, upper: pass.upper } : pass),
-      rule = rules.limit(limit.name);
-    const all = shared.get(limit.scope);
-    const total = all ? all.packets : sumRanges(inputs);
-    const room = all
-      ? all.room
-      : boundLimit(bucketRule(limit.limit, profile), present.limit, { ...total, ...times(interval) }, cpus);
-    const dropped = droppedOf(room, total);
-    // A source that the limiter has forgotten starts with a full burst.
-    if (presents.size > LIMITER_SOURCES) dropped.lower = 0;
-    if (all) dropped.lower = Math.max(0, dropped.lower - (all.packets.upper - sumRanges(inputs).upper));
-    const passing = limit.limit.action === "pass" && profile === "seed";
-    const likely = likelyDrop(present, limit, sumRanges(passes).upper, interval);
-    if (dropped.upper > 0) {
-      const action = passing ? "alert" : "limit";
-      context.decisions.push(limitDecision({ rule, group, interval, dropped, total, limit, action }));
-    }
-    take(rule, distribute(dropped, inputs), passing, Math.min(dropped.upper, Math.max(dropped.lower, likely)));
-  }
-
-  /** Packets over a limit if they come evenly. */
-  function likelyDrop({ likely }: Present, { limit }: Selected, packets: number, { beginMs, endMs }: Interval): number {
-    const seconds = (endMs - beginMs) / 1000, burst = /bucket/.test(limit.algorithm) ? limit.burst : limit.rate;
-    const carried = Math.min(burst, likely.room + limit.rate * Math.max(0, beginMs - likely.atMs) / 1000);
-    const passed = Math.min(packets, carried + limit.rate * seconds);
-    likely.room = Math.min(burst, carried + limit.rate * seconds - passed);
-    likely.atMs = endMs;
-    return packets - passed;
   }
 
   /** Detections of a source and the blocks they begin; undefined where there is nothing to detect. */
@@ -370,7 +250,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       if (slot.rule.mode === "alert" && detections.upper > 0) {
         const certain = detections.lower > 0 && !mayDrop;
         decisions.push(
-          alertDecision({ rule: rules.index(slot.rule.path), group, interval, detections, certain, slot }),
+          alertDecision({ rule: rules.index(slot.rule.path), group, interval }, { detections, certain, slot }),
         );
       }
       const feeds = slot.feeds && !known.trusted && known.counted !== false;
@@ -458,66 +338,20 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     ports: readonly PortPackets[];
     latest: number;
   }): void {
-    const { interval, decisions, injections } = context, { known, source } = group, { beginMs, endMs } = interval;
+    const { interval, decisions, injections } = context, { known } = group;
     const certain = step.begins === "always",
       detections = sumRanges(ports.flatMap(({ gate }) => gate ? [gate.detections] : []));
     if (certain && known.injects !== undefined) {
       const injection = injections.get(known.injects);
       if (injection) injection.certain = true;
     }
-    decisions.push({
-      rule: rules.index("ips:auto-blacklist"),
-      action: enforced ? "block" : "alert",
-      certain,
-      source,
-      window: times(interval),
-      fromMs: { earliest: beginMs, latest: endMs },
-      untilMs: { earliest: beginMs + ttl, latest: Math.max(latest, endMs + ttl) },
-      measured: { detections: detections.upper, ...measure(group, interval) },
-      thresholds: { auto_blacklist_threshold: known.limit, blacklist_ttl: ips.ttlS },
-      formula: `detections ≥ ${known.limit} within ${ips.ttlS || "∞"} s`,
-    });
-    found.blocked(cellsOf(group, interval), config);
-  }
-
-  function coverBySubnet(
-    known: Known,
-    { source, from, to }: Group,
-    { interval, injections }: SourceContext,
-  ): { certain: boolean; possible: boolean } {
-    if (!ips.countryThresholds || !enforced) return { certain: false, possible: false };
-    const subnet = subnets.get(known.subnet), injection = injections.get(known.subnet);
-    const others = injection?.sources.some((other) => other !== source) ?? false;
-    const possible = others || (subnet !== undefined && subnet.possibleUntilMs > interval.beginMs);
-    const certain = subnet !== undefined && subnet.certainFromMs <= interval.beginMs &&
-      subnet.certainUntilMs >= interval.endMs;
-    if (known.trusted && (possible || certain)) {
-      let packets = 0;
-      for (let i = from; i < to; i++) packets += interval.cells.packets[i]!;
-      found.trusted(known.text, packets);
-      if (profile === "seed") return { certain: false, possible: false };
-    }
-    return { certain, possible };
-  }
-
-  function extendSubnet(
-    key: string,
-    { text, certain, sources }: Injection,
-    { beginMs, endMs }: Interval,
-    decisions: Decision[],
-  ): void {
-    const subnet = subnets.get(key) ??
-      { text, certainFromMs: Infinity, certainUntilMs: -Infinity, possibleUntilMs: -Infinity };
-    const began = decisions.find(({ source, rule }) =>
-      rule === rules.index("ips:auto-blacklist") && sources.includes(source)
+    decisions.push(
+      blockDecision(
+        { rule: rules.index("ips:auto-blacklist"), group, interval },
+        { detections, certain, enforced, ttlMs: ttl, latest, ttlS: ips.ttlS },
+      ),
     );
-    if (!began || (subnet.certainFromMs <= beginMs && subnet.certainUntilMs >= endMs)) return;
-    if (certain && subnet.possibleUntilMs <= beginMs) {
-      Object.assign(subnet, { certainFromMs: endMs, certainUntilMs: beginMs + ttl });
-    }
-    subnet.possibleUntilMs = Math.max(subnet.possibleUntilMs, endMs + ttl + lagMs);
-    subnets.set(key, subnet);
-    decisions.push({ ...began, rule: rules.index("ips:subnet"), prefix: text, certain });
+    found.blocked(cellsOf(group, interval), config);
   }
 
   function dropAll({ from, to }: Group, { interval, effects }: SourceContext, name: string): void {
@@ -537,42 +371,9 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     const block = { limit: known.limit, ttlMs: ttl, lagMs, dryRun: false };
     present.host = stepHost(block, present.host, { ...times(interval), ports, refused: "never" }).states;
   }
-
-  // ------------------------------------------------------------------------------------------------ words
-
-  /** A decision about a source and a rule without state: at the first packet. */
-  function decideOnce(
-    { interval, decisions }: SourceContext,
-    group: Group,
-    rule: number,
-    dropped: Range,
-    action: Decision["action"] = "block",
-  ): void {
-    const key = `${rule} ${group.source}`;
-    if (reported.has(key) || dropped.upper === 0 || rules.isLimit(rule) && action !== "alert") return;
-    reported.add(key);
-    decisions.push({
-      rule,
-      action,
-      certain: dropped.lower > 0,
-      source: group.source,
-      window: times(interval),
-      fromMs: { earliest: interval.beginMs, latest: interval.endMs },
-      untilMs: { earliest: Infinity, latest: Infinity },
-      measured: measure(group, interval),
-      thresholds: {},
-      formula: "the rule matches",
-    });
-  }
 }
 
 type SourceRefusal = "never" | "maybe" | "always";
-
-interface Injection {
-  text: string;
-  sources: number[];
-  certain: boolean;
-}
 
 interface SourceContext {
   interval: Interval;
@@ -580,7 +381,7 @@ interface SourceContext {
   effects: Effect[];
   refused: SourceRefusal;
   injections: Map<string, Injection>;
-  shared: Map<string, { packets: Range; room: Range }>;
+  shared: SharedLimits;
 }
 
 function isObservable({ rule }: Slot): boolean {
