@@ -97,14 +97,6 @@ static __always_inline void skip(__u32 generation, int reason)
 SEC(SECTION)
 int ibsr(struct xdp_md *ctx)
 {
-	struct cursor cursor = { .at = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end };
-	struct packet packet = {};
-#ifdef IBSR_FRAGS
-	packet.length = bpf_xdp_get_buff_len(ctx);
-#else
-	packet.length = cursor.end - cursor.at;
-#endif
-
 	__u32 first = 0;
 	void *in_force = bpf_map_lookup_elem(&control, &first);
 	if (!in_force)
@@ -114,24 +106,40 @@ int ibsr(struct xdp_md *ctx)
 		return XDP_PASS;
 	__u32 generation = settings->generation & 1;
 
+	struct cursor cursor = { .at = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end, .ctx = ctx };
+	struct packet packet = {};
 	int reason = parse_packet(&cursor, &packet);
-	__u32 slot = reason < 0 ? 0 : settings->slot[packet.port & 0xffff];
-	if (!slot) {
-		__u32 skipped_as = reason < 0 ? -1 - reason : IBSR_OTHER_PORT;
+	if (reason < 0) {
+		__u32 skipped_as = -1 - reason;
 		if (skipped_as < IBSR_SKIPS)
 			skip(generation, skipped_as);
 		return XDP_PASS;
 	}
+	__u32 slot = settings->slot[bpf_ntohs(packet.port)];
+	if (!slot) {
+		skip(generation, IBSR_OTHER_PORT);
+		return XDP_PASS;
+	}
+	packet.length = frame_length(ctx);
 
-	/* Map pointers are constants in each branch, so that the verifier can inline every look-up. */
-	if (!packet.v6 && !generation)
-		count(&totals_0, &known4_0, &syn4_0, &packet.key4, slot, &packet);
-	else if (!packet.v6)
-		count(&totals_1, &known4_1, &syn4_1, &packet.key4, slot, &packet);
-	else if (!generation)
-		count(&totals_0, &known6_0, &syn6_0, &packet.key6, slot, &packet);
-	else
-		count(&totals_1, &known6_1, &syn6_1, &packet.key6, slot, &packet);
+	/*
+	 * Keys are made of whole words, as the kernel reads them: it would wait for what is stored in smaller pieces. Map
+	 * pointers are constants in each branch, so that the verifier can inline every look-up.
+	 */
+	__u32 *source = packet.source, port = packet.port;
+	if (!packet.v6) {
+		__u32 key[sizeof(struct ibsr_key4) / 4] = { source[0], port };
+		if (!generation)
+			count(&totals_0, &known4_0, &syn4_0, key, slot, &packet);
+		else
+			count(&totals_1, &known4_1, &syn4_1, key, slot, &packet);
+	} else {
+		__u32 key[sizeof(struct ibsr_key6) / 4] = { source[0], source[1], source[2], source[3], port };
+		if (!generation)
+			count(&totals_0, &known6_0, &syn6_0, key, slot, &packet);
+		else
+			count(&totals_1, &known6_1, &syn6_1, key, slot, &packet);
+	}
 	return XDP_PASS;
 }
 

@@ -8,6 +8,7 @@
 #ifndef IBSR_PARSE_H
 #define IBSR_PARSE_H
 
+#include <stddef.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -19,24 +20,22 @@
 
 #define SKIP(reason) (-1 - (int)(reason))
 
-/* A packet as far as the program needs it. `segment` is the length of the TCP header and its payload. */
+/* A packet as far as the program needs it. */
 struct packet {
-	union {
-		struct ibsr_key4 key4;
-		struct ibsr_key6 key6;
-	};
-	__u32 port;    /* destination port, host order */
-	__u32 length;  /* of the frame */
-	__s32 segment; /* by the IP length; by the frame's where that says 0 (a super-packet of GSO or GRO) */
-	__u8 flags;    /* the TCP header's flag byte */
-	__u8 payload;  /* 1 if the segment is longer than its header */
+	__u32 source[4]; /* address as in the frame: one word of IPv4, four of IPv6 */
+	__u32 length;    /* of the frame; not filled in by parse_packet() */
+	__s64 segment;   /* TCP header and payload, by the IP length; by the frame's where that says 0 (GSO or GRO) */
+	__be16 port;     /* destination port */
+	__u8 flags;      /* the TCP header's flag byte */
+	__u8 payload;    /* 1 if the segment is longer than its header */
 	__u8 v6;
 };
 
 struct cursor {
 	void *at;
 	void *end;
-	__u32 offset; /* of `at` from the frame's start */
+	struct xdp_md *ctx;
+	__s64 offset; /* of `at` from the frame's start */
 };
 
 struct vlan_tag {
@@ -63,9 +62,22 @@ struct tcp_header {
 	__be16 urgent;
 };
 
+/* Of the whole frame. A call where it may be in several buffers: only for what needs it. */
+static __always_inline __s64 frame_length(struct xdp_md *ctx)
+{
+#ifdef IBSR_FRAGS
+	return bpf_xdp_get_buff_len(ctx);
+#else
+	__u32 length = ctx->data_end - ctx->data;
+	barrier_var(length); /* or it becomes several sums, and the verifier walks twice the instructions */
+	return length;
+#endif
+}
+
 /* An EtherType that is none of ours: can TCP be behind it? */
 static __always_inline int skip_ethertype(__be16 protocol)
 {
+	barrier_var(protocol); /* or clang looks for all of these before it looks for IP */
 	switch (protocol) {
 	case bpf_htons(ETH_P_8021Q):   /* a tag deeper than IBSR_VLAN_DEPTH */
 	case bpf_htons(ETH_P_8021AD):
@@ -87,6 +99,7 @@ static __always_inline int skip_ethertype(__be16 protocol)
 /* An IP protocol other than TCP: can TCP be inside it? */
 static __always_inline int skip_protocol(__u8 protocol)
 {
+	barrier_var(protocol); /* as above: TCP first */
 	switch (protocol) {
 	case IPPROTO_IPIP:
 	case IPPROTO_IPV6:
@@ -108,7 +121,7 @@ static __always_inline int parse_ethernet(struct cursor *c)
 	struct ethhdr *eth = c->at;
 	if ((void *)(eth + 1) > c->end)
 		return SKIP(IBSR_MALFORMED);
-	__be16 protocol = eth->h_proto;
+	__be16 protocol = *(__be16 *)(c->at + offsetof(struct ethhdr, h_proto)); /* not byte by byte: ethhdr is packed */
 	c->at = eth + 1;
 	c->offset += sizeof(*eth);
 
@@ -132,17 +145,16 @@ static __always_inline int parse_ipv4(struct cursor *c, struct packet *p)
 	struct iphdr *ip = c->at;
 	if ((void *)(ip + 1) > c->end)
 		return SKIP(IBSR_MALFORMED);
-	__u32 header = ip->ihl * 4;
-	__u32 total = bpf_ntohs(ip->tot_len);
+	__s64 header = ip->ihl * 4, total = bpf_ntohs(ip->tot_len);
 	if (!total)
-		total = p->length - c->offset;
-	if (ip->version != 4 || header < sizeof(*ip) || total < header)
+		total = frame_length(c->ctx) - c->offset;
+	if (ip->version != 4 || header < (__s64)sizeof(*ip) || total < header)
 		return SKIP(IBSR_MALFORMED);
 	if (ip->protocol != IPPROTO_TCP)
 		return skip_protocol(ip->protocol);
 	if (ip->frag_off & bpf_htons(0x1fff))
 		return SKIP(IBSR_LATER_FRAGMENT);
-	__builtin_memcpy(p->key4.addr, &ip->saddr, sizeof(p->key4.addr));
+	p->source[0] = ip->saddr;
 	p->segment = total - header;
 	c->at += header;
 	c->offset += header;
@@ -162,10 +174,10 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
 	struct ipv6hdr *ip = c->at;
 	if ((void *)(ip + 1) > c->end || ip->version != 6)
 		return SKIP(IBSR_MALFORMED);
-	__u32 payload = bpf_ntohs(ip->payload_len);
+	__s64 payload = bpf_ntohs(ip->payload_len);
 	if (!payload)
-		payload = p->length - c->offset - sizeof(*ip);
-	__builtin_memcpy(p->key6.addr, &ip->saddr, sizeof(p->key6.addr));
+		payload = frame_length(c->ctx) - c->offset - sizeof(*ip);
+	__builtin_memcpy(p->source, &ip->saddr, sizeof(p->source));
 	__u8 next = ip->nexthdr;
 	c->at = ip + 1;
 	c->offset += sizeof(*ip);
@@ -176,7 +188,7 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
 		struct ext_header *ext = c->at;
 		if ((void *)(ext + 1) > c->end)
 			return SKIP(IBSR_MALFORMED);
-		__u32 length = (ext->length + 1) * 8;
+		__s64 length = (ext->length + 1) * 8;
 		if (next == IPPROTO_AH)
 			length = (ext->length + 2) * 4;
 		if (next == IPPROTO_FRAGMENT) {
@@ -204,16 +216,14 @@ static __always_inline int parse_ipv6(struct cursor *c, struct packet *p)
 static __always_inline int parse_tcp(struct cursor *c, struct packet *p)
 {
 	struct tcp_header *tcp = c->at;
-	if ((void *)(tcp + 1) > c->end || p->segment < (__s32)sizeof(*tcp))
+	if ((void *)(tcp + 1) > c->end || p->segment < (__s64)sizeof(*tcp))
 		return SKIP(IBSR_MALFORMED);
-	__s32 header = (tcp->offset >> 4) * 4;
-	if (header < (__s32)sizeof(*tcp))
+	__s64 header = (tcp->offset >> 4) * 4;
+	if (header < (__s64)sizeof(*tcp))
 		return SKIP(IBSR_MALFORMED);
-	p->port = bpf_ntohs(tcp->dest);
+	p->port = tcp->dest;
 	p->flags = tcp->flags;
 	p->payload = p->segment > header;
-	__u8 *port = p->v6 ? p->key6.port : p->key4.port;
-	__builtin_memcpy(port, &tcp->dest, 2);
 	return 0;
 }
 
