@@ -7,7 +7,7 @@ import { openProgram, type Program } from "../../src/xdp.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
 import { frameOf, frameOf6, tagged } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
-import { compilePrograms, load, type Loaded, pin, time } from "./test_run.ts";
+import { compilePrograms, load, type Loaded, loadFlood, pin, time } from "./test_run.ts";
 
 const ROUNDS = 15, REPEAT = 1_000_000;
 const FLOODS = [100_000, 1_000_000], FLOOD_ROUNDS = 9;
@@ -79,15 +79,10 @@ function clientFrame(n: number, flags: number): Uint8Array {
 
 /** A flood of SYNs on full maps of a size; what it costs, and what is left of the clients' counts. */
 async function measureFlood(folder: string, mapSize: number): Promise<Row[]> {
-  const zero = new Uint8Array(4);
   using ours = openProgram(await readObjects(), { mapSize, ports: [80, 443] });
   using simple = loadSimple(folder, mapSize);
   using empty = load(folder, "empty");
-  const floods = [ours, simple, empty].map(({ fd }) => {
-    const flood = load(folder, "flood");
-    flood.update("target", zero, new Uint8Array(Int32Array.of(fd).buffer));
-    return flood;
-  });
+  const floods = [ours, simple, empty].map(({ fd }) => loadFlood(folder, fd));
   using stack = new DisposableStack();
   for (const flood of floods) stack.use(flood);
 

@@ -2,12 +2,8 @@
 import { readKernelFile } from "../../src/libc.ts";
 
 /** Runs a command to its end; its output as text. Throws what it wrote if it fails. */
-export async function run(
-  command: string,
-  args: readonly string[],
-  options: Deno.CommandOptions = {},
-): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { ...options, args: [...args] }).output();
+export async function run(command: string, args: readonly string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(command, { args: [...args] }).output();
   const decoder = new TextDecoder();
   if (!success) throw new Error(`${command} ${args.join(" ")}: ${decoder.decode(stderr)}${decoder.decode(stdout)}`);
   return decoder.decode(stdout);

@@ -19,6 +19,12 @@ const libbpf = Deno.dlopen("libbpf.so.1", {
   bpf_map__set_max_entries: { parameters: ["pointer", "u32"], result: "i32" },
   bpf_map_update_elem: { parameters: ["i32", "buffer", "buffer", "u64"], result: "i32" },
   bpf_map_lookup_elem: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  bpf_map_get_fd_by_id: { parameters: ["u32"], result: "i32" },
+  // int (int fd, void *in_batch, void *out_batch, void *keys, void *values, __u32 *count, const opts *)
+  bpf_map_lookup_and_delete_batch: {
+    parameters: ["i32", "buffer", "buffer", "buffer", "buffer", "buffer", "pointer"],
+    result: "i32",
+  },
   bpf_prog_test_run_opts: { parameters: ["i32", "buffer"], result: "i32" },
   libbpf_set_print: { parameters: ["pointer"], result: "pointer" },
 }).symbols;
@@ -72,6 +78,35 @@ export function load(folder: string, name: string, sizes: Record<string, number>
     lookup: (map, key, value) => libbpf.bpf_map_lookup_elem(libbpf.bpf_map__fd(find(map)), key, value) === 0,
     [Symbol.dispose]: () => libbpf.bpf_object__close(object),
   };
+}
+
+/** A wrapper that gives the frame another source each time and goes on with the program `fd`: programs/flood.bpf.c. */
+export function loadFlood(folder: string, fd: number): Loaded {
+  const flood = load(folder, "flood");
+  flood.update("target", new Uint8Array(4), new Uint8Array(Int32Array.of(fd).buffer));
+  return flood;
+}
+
+/** The file descriptor of a map by its id. */
+export function openMap(id: number): number {
+  const fd = libbpf.bpf_map_get_fd_by_id(id);
+  if (fd < 0) throw new Error(`map ${id} can't be opened: error ${-fd}`);
+  return fd;
+}
+
+/** Takes all out of a hash map, in batches, and looks at none of it; returns how many entries there were. */
+export function drain(fd: number, { keySize, valueSize }: { keySize: number; valueSize: number }): number {
+  const BATCH = 16384, ENOENT = 2; // as src/xdp.ts reads
+  const keys = pinned(BATCH * keySize), values = pinned(BATCH * valueSize), cursor = pinned(8);
+  const count = new Uint32Array(pinned(4).buffer);
+  for (let first = true, sum = 0;; first = false) {
+    count[0] = BATCH;
+    const buffers = [cursor, keys, values, count, null] as const;
+    const result = libbpf.bpf_map_lookup_and_delete_batch(fd, first ? null : cursor, ...buffers);
+    if (result !== 0 && -result !== ENOENT) throw new Error(`bpf_map_lookup_and_delete_batch: error ${-result}`);
+    sum += count[0]!;
+    if (-result === ENOENT) return sum;
+  }
 }
 
 /** Keeps this thread on one CPU. */
