@@ -15,14 +15,14 @@ export interface Input {
   /**
    * Its bytes, decompressed. What is wrong with them is thrown while reading.
    *
-   * @param stored Receives the bytes as they are stored, in their order, and is waited for. They are its to keep:
-   *   with it, what read() gives is valid until the next is asked for.
+   * @param stored Receives the bytes as they are stored, in their order, and is waited for: they are overwritten
+   *   afterwards. With it, what read() gives is valid until the next is asked for.
    */
   read(stored?: StoredBytes): AsyncIterable<Uint8Array>;
 }
 
 /** What takes the bytes of a file as they are stored. */
-export type StoredBytes = (bytes: Uint8Array<ArrayBuffer>) => Promise<void> | undefined;
+export type StoredBytes = (bytes: Uint8Array) => Promise<void> | undefined;
 
 /** Names that hold snapshots, sealed or open. */
 const SEGMENT = /\.jsonl(\.open)?(\.gz|\.zst)?$/;
@@ -65,25 +65,34 @@ function* walk(directory: string): Generator<string> {
 
 /** One file of snapshots, plain or compressed as its name says. */
 export function openInput(path: string): Input {
-  return makeInput({ path, bytes: Deno.statSync(path).size, open: () => readChunks(path) });
+  return makeInput({ path, bytes: Deno.statSync(path).size, open: (reuse) => readChunks(path, reuse) });
 }
 
-/** Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says; chunks are ours to keep. */
+/**
+ * Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says.
+ *
+ * @param source `open(reuse)`: with `reuse`, a chunk may be overwritten when the next is asked for; otherwise they are
+ *   ours to keep.
+ */
 export function makeInput(
-  { path, bytes, open }: { path: string; bytes: number; open(): AsyncIterable<Uint8Array<ArrayBuffer>> },
+  { path, bytes, open }: {
+    path: string;
+    bytes: number;
+    open(reuse: boolean): AsyncIterable<Uint8Array<ArrayBuffer>>;
+  },
 ): Input {
   return {
     path,
     bytes,
     async *read(stored) {
       if (!/\.(gz|zst)$/.test(path)) {
-        for await (const chunk of open()) {
+        for await (const chunk of open(stored !== undefined)) {
           yield chunk;
           await stored?.(chunk);
         }
         return;
       }
-      const chunks = readCopied(open(), stored);
+      const chunks = readCopied(open(false), stored);
       yield* path.endsWith(".gz") ? decompress(chunks, createGunzip()) : decompressFrames(chunks);
     },
   };
@@ -138,16 +147,19 @@ async function* decompressFrames(chunks: AsyncIterable<Uint8Array>): AsyncGenera
 /** The chunks, each handed to `stored`, too. */
 async function* readCopied(chunks: AsyncIterable<Uint8Array>, stored?: StoredBytes): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    await stored?.(chunk.slice());
+    await stored?.(chunk);
     yield chunk;
   }
 }
 
-async function* readChunks(path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+/** With `reuse`, a chunk is overwritten when the next but one is read: new memory costs more than what fills it. */
+async function* readChunks(path: string, reuse: boolean): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   using file = await Deno.open(path);
   const { size } = await file.stat(), room = Math.min(MOST_CHUNK_BYTES, Math.max(LEAST_CHUNK_BYTES, size));
+  const spare: Uint8Array<ArrayBuffer>[] = [];
   const read = async () => {
-    const chunk = new Uint8Array(room), length = await file.read(chunk);
+    const chunk = spare.length === 2 ? spare.shift()! : new Uint8Array(room), length = await file.read(chunk);
+    if (reuse) spare.push(chunk);
     return length === null ? undefined : chunk.subarray(0, length);
   };
   let next = read();

@@ -1,8 +1,9 @@
 /**
  * SHA-256 of files while they are read, in a thread of its own where they are large.
  *
- * The digest of a gigabyte takes as long as a third of everything else that reading does. The thread's module is a
- * `data:` URL, since the executable is one script and has no other modules to start a thread with. Where no thread
+ * The digest of a gigabyte takes as long as a third of everything else that reading does. Bytes go to the thread
+ * through a ring of shared memory: a buffer that is handed over is new memory each time, which the system has to clear
+ * and take back, 2 s for a gigabyte. The thread's module is a `data:` URL, since the executable is one script and has no other modules to start a thread with. Where no thread
  * can be started, digests are computed in place: the result is the same.
  */
 import { createHash } from "node:crypto";
@@ -15,23 +16,27 @@ export interface Digester extends Disposable {
 
 /** A digest that is being computed. */
 export interface Digest {
-  /** Adds bytes, which it may take for itself. Wait for what it returns before adding more. */
-  update(bytes: Uint8Array<ArrayBuffer>): Promise<void> | undefined;
+  /** Adds bytes. They are taken once what it returns is there: wait for it before adding more. */
+  update(bytes: Uint8Array): Promise<void> | undefined;
   /** In hexadecimal. */
   finish(): Promise<string> | string;
 }
 
 /** Below this a thread costs more than it saves. */
 const WORTH_A_THREAD = 32 << 20;
-/** Bytes that may wait for the thread. */
-const MOST_WAITING = 16 << 20;
+/** Pieces of the ring, and how large they are: the processor's cache holds all that waits for the thread. */
+const SLOTS = 16, SLOT_BYTES = 256 << 10;
 
 const THREAD = `import { createHash } from "node:crypto";
-let hash;
+let hash, ring;
 onmessage = ({ data }) => {
   if (data === "start") hash = createHash("sha256");
   else if (data === "finish") postMessage(hash.digest("hex"));
-  else postMessage(hash.update(data) && data.length);
+  else if (data instanceof SharedArrayBuffer) ring = data;
+  else {
+    hash.update(new Uint8Array(ring, data.slot * ${SLOT_BYTES}, data.length));
+    postMessage(data.slot);
+  }
 };
 postMessage("ready");`;
 
@@ -77,26 +82,42 @@ async function startThread(): Promise<Worker | undefined> {
 }
 
 function digestInThread(worker: Worker): Digester {
-  let waiting = 0, room: (() => void) | undefined, fail: ((error: Error) => void) | undefined;
-  let finished: ((digest: string) => void) | undefined;
+  const ring = new SharedArrayBuffer(SLOTS * SLOT_BYTES), free = Array.from({ length: SLOTS }, (_, slot) => slot);
+  let freed: (() => void) | undefined, finished: ((digest: string) => void) | undefined;
+  let fail: ((error: Error) => void) | undefined;
   worker.onmessage = ({ data }: MessageEvent<number | string>) => {
     if (typeof data === "string") return finished?.(data);
-    waiting -= data;
-    if (waiting <= MOST_WAITING) room?.();
+    free.push(data);
+    freed?.();
   };
   worker.onerror = (event) => {
     event.preventDefault();
     fail?.(new Error(event.message));
+  };
+  worker.postMessage(ring);
+  /** Hands over what there is room for; returns the rest. */
+  const put = (bytes: Uint8Array): Uint8Array => {
+    let at = 0;
+    while (at < bytes.length && free.length > 0) {
+      const slot = free.pop()!, part = bytes.subarray(at, at + SLOT_BYTES);
+      new Uint8Array(ring, slot * SLOT_BYTES).set(part);
+      worker.postMessage({ slot, length: part.length });
+      at += part.length;
+    }
+    return bytes.subarray(at);
+  };
+  const putAll = async (bytes: Uint8Array) => {
+    for (let rest = bytes; rest.length > 0; rest = put(rest)) {
+      await new Promise<void>((resolve, reject) => [freed, fail] = [resolve, reject]);
+    }
   };
   return {
     start() {
       worker.postMessage("start");
       return {
         update(bytes) {
-          waiting += bytes.length;
-          worker.postMessage(bytes, [bytes.buffer]);
-          if (waiting <= MOST_WAITING) return undefined;
-          return new Promise((resolve, reject) => [room, fail] = [resolve, reject]);
+          const rest = put(bytes);
+          return rest.length === 0 ? undefined : putAll(rest);
         },
         finish() {
           worker.postMessage("finish");

@@ -174,7 +174,7 @@ async function readFile(reader: Reader, input: Input, progress: (bytes: number) 
   const { scanner, store } = reader, digest = reader.digester.start();
   const file: EvidenceFile = { path: input.path, sha256: "", bytes: 0, lines: 0 };
   reader.files.push(file);
-  const stored = (part: Uint8Array<ArrayBuffer>) => {
+  const stored = (part: Uint8Array) => {
     file.bytes += part.length;
     progress(file.bytes);
     return digest.update(part);
