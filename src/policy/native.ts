@@ -79,6 +79,7 @@ function createUnits(options: NativeOptions, stream: SimulatedStream) {
   const numbers = new Map<string, number>(), networks: (string | undefined)[] = [];
   let units = new Int32Array(0);
   const find = (source: number): number => {
+    if (alone && options.allowlist.prefixes.length === 0) return source;
     const bytes = stream.sources.bytes(source), bits = bytes.length === 4 ? v4 : v6;
     if (options.allowlist.contains(bytes)) return ALLOWED;
     if (alone) return source;

@@ -56,12 +56,16 @@ export function noDrop(): Drop {
 }
 
 /** Adds to a sum. */
-export function addDrop(to: Drop, drop: Pick<Drop, "packets" | "bytes" | "syn">): void {
-  for (const unit of ["packets", "bytes", "syn"] as const) {
-    to[unit].lower += drop[unit].lower;
-    to[unit].expected += drop[unit].expected;
-    to[unit].upper += drop[unit].upper;
-  }
+export function addDrop(to: Drop, { packets, bytes, syn }: Pick<Drop, "packets" | "bytes" | "syn">): void {
+  addBounds(to.packets, packets);
+  addBounds(to.bytes, bytes);
+  addBounds(to.syn, syn);
+}
+
+function addBounds(to: Bounds, bounds: Bounds): void {
+  to.lower += bounds.lower;
+  to.expected += bounds.expected;
+  to.upper += bounds.upper;
 }
 
 /** No effects of a policy yet. */
@@ -207,22 +211,31 @@ export function createStreamEffects(
         tally.excludeInterval(cells.source[cell]!, interval);
         addCell(cell, union, own, interval, keyOf[cell]!);
       }
-      if (decisions.length === 0) return;
-      const drops = new Map<string, Drop>();
-      for (const effect of effects) {
-        const id = `${effect.rule} ${cells.source[effect.cell]}`, sum = drops.get(id) ?? noDrop();
-        addDrop(sum, effect);
-        drops.set(id, sum);
-      }
-      const dropped = (source: number, rule: number) => drops.get(`${rule} ${source}`) ?? noDrop();
+      let drops: Map<number, Drop> | undefined; // few decisions begin an episode
+      const dropped = (source: number, rule: number) => {
+        drops ??= sumBySource(effects, cells, policy.rules.length);
+        return drops.get(source * policy.rules.length + rule) ?? noDrop();
+      };
       for (const decision of decisions) addDecision(decision, interval, dropped);
     },
   };
 }
 
+/** What is dropped of each source by each of so many rules: by source × rules + rule. */
+function sumBySource(effects: readonly Effect[], cells: Interval["cells"], rules: number): Map<number, Drop> {
+  const drops = new Map<number, Drop>();
+  for (const effect of effects) {
+    const id = cells.source[effect.cell]! * rules + effect.rule, sum = drops.get(id) ?? noDrop();
+    addDrop(sum, effect);
+    drops.set(id, sum);
+  }
+  return drops;
+}
+
 function unite(effects: readonly Effect[], unit: "packets" | "bytes" | "syn", count: number): Bounds {
   const bounds = { lower: 0, expected: 0, upper: 0 };
-  for (const { [unit]: one } of effects) {
+  for (const effect of effects) {
+    const one = effect[unit];
     bounds.lower = Math.max(bounds.lower, one.lower);
     bounds.expected = Math.max(bounds.expected, one.expected);
     bounds.upper += one.upper;
