@@ -119,7 +119,9 @@ SystemCallFilter=prlimit64
 `;
 }
 
-const EXPORT_TIMER = `[Unit]
+const EXPORT_TIMER =
+  `# To be enabled once the config file names a bucket, "export s3": { "bucket": … }: each run fails without.
+[Unit]
 Description=IBSR: uploads sealed segments, hourly
 
 [Timer]

@@ -36,14 +36,14 @@ export function listParts(version: string): Part[] {
 }
 
 /**
- * The systemd units, by file name, for the package's user and its config file, which says what to count. The package
- * and its scripts follow from this list.
+ * The systemd units, by file name, for the package's user and its config file, which says what to count and where to
+ * upload it. The package and its scripts follow from this list.
  */
 function listUnits(): Record<string, string> {
   const units = renderUnits({
     program: ["/usr/bin/ibsr"],
     collect: [],
-    exports: undefined,
+    exports: ["export", "s3"],
     directory: "/var/lib/ibsr/snapshots",
     writable: [],
     user: "ibsr",

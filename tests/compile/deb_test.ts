@@ -7,6 +7,7 @@ import { describePackage } from "../../scripts/compile/contents.ts";
 import { MACHINES } from "../../scripts/compile/elf.ts";
 import { runCommand } from "../../scripts/compile/run.ts";
 import { Lab } from "../kernel/lab.ts";
+import { Machine } from "../kernel/machine.ts";
 import { testWith } from "../needs.ts";
 import { Folder, PROGRAM, start } from "./program.ts";
 
@@ -25,18 +26,19 @@ async function listTree(tree: string): Promise<string[]> {
   return said.split("\n").filter((line) => line && !/^[^ ]* \d+ [\d.]+ 755$/.test(line) && !volatile.test(line)).sort();
 }
 
+/** Builds the package of the executable under test at `out`. */
+async function buildPackage(out: string): Promise<void> {
+  const machine = MACHINES[Deno.build.arch as keyof typeof MACHINES];
+  await buildDeb(await describePackage(PROGRAM, { machine, version: "1.2.3", epoch: 1_700_000_000 }), out);
+}
+
 testWith(
   "debian",
   "the Debian package installs, works, and leaves nothing but the data when it is purged",
   async (t) => {
     await using folder = await Folder.create();
     const deb = `${folder.path}/ibsr.deb`, tree = `${folder.path}/tree`;
-    const options = {
-      machine: MACHINES[Deno.build.arch as keyof typeof MACHINES],
-      version: "1.2.3",
-      epoch: 1_700_000_000,
-    };
-    await buildDeb(await describePackage(PROGRAM, options), deb);
+    await buildPackage(deb);
 
     await t.step("lintian says nothing", async () => {
       assert.equal(await runCommand("lintian", ["--allow-root", "--fail-on", "error,warning", deb]), "");
@@ -85,5 +87,65 @@ testWith(
     } finally {
       await runCommand("umount", [`${tree}/proc`]);
     }
+  },
+);
+
+testWith(
+  ["debian", "machine"],
+  "the Debian package's units verify, are not enabled by installing it, run when they are, and go with it",
+  async (t) => {
+    await using folder = await Folder.create();
+    await buildPackage(`${folder.path}/ibsr.deb`);
+    await using machine = await Machine.boot();
+    await Deno.copyFile(`${folder.path}/ibsr.deb`, `/proc/${machine.pid}/root/tmp/ibsr.deb`);
+    const root = `/proc/${machine.pid}/root`, place = "/usr/lib/systemd/system";
+    const units = ["ibsr.service", "ibsr-export.service", "ibsr-export.timer"];
+    const state = async (
+      unit: string,
+    ) => [await machine.show(unit, "UnitFileState"), await machine.show(unit, "ActiveState")];
+    await machine.exec("rm", ["-f", "/usr/sbin/policy-rc.d"]); // where this host is a container, it forbids to stop units
+    await machine.exec("dpkg", ["--install", "/tmp/ibsr.deb"]);
+
+    await t.step("systemd finds nothing wrong with them, and scores 2.5 or better", async () => {
+      const paths = units.map((unit) => `${place}/${unit}`);
+      const { stdout, stderr } = await machine.exec("systemd-analyze", ["verify", "--man=no", ...paths]);
+      assert.equal(stdout + stderr, "");
+      for (const service of units.filter((unit) => unit.endsWith(".service"))) {
+        const { stdout } = await machine.exec("systemd-analyze", [
+          ...["security", "--offline=true", "--no-pager", `${place}/${service}`],
+        ]);
+        const score = Number(/Overall exposure level for .*: ([\d.]+)/.exec(stdout)?.[1]);
+        assert.ok(score <= 2.5, `${service}: ${score}`);
+        console.log(`${service} of the package: ${score}`);
+      }
+    });
+    await t.step("none is enabled or started", async () => {
+      assert.deepEqual(await state("ibsr.service"), ["disabled", "inactive"]);
+      assert.deepEqual(await state("ibsr-export.service"), ["static", "inactive"]);
+      assert.deepEqual(await state("ibsr-export.timer"), ["disabled", "inactive"]);
+    });
+    await t.step("enabled, the collector runs as the package's user and the timer waits", async () => {
+      await machine.write("/etc/ibsr/ibsr.jsonc", '{ "iface": "v0", "dst-port": 443 }');
+      await machine.exec("systemctl", ["enable", "--now", "ibsr.service", "ibsr-export.timer"]);
+      assert.deepEqual(await state("ibsr.service"), ["enabled", "active"]);
+      assert.deepEqual(await state("ibsr-export.timer"), ["enabled", "active"]);
+      const { stdout } = await machine.exec("ps", ["-o", "user=", "-p", await machine.show("ibsr.service", "MainPID")]);
+      assert.equal(stdout.trim(), "ibsr");
+    });
+    await t.step("installed again, what runs goes on and what is enabled stays so", async () => {
+      const pid = await machine.show("ibsr.service", "MainPID");
+      await machine.exec("dpkg", ["--install", "/tmp/ibsr.deb"]);
+      assert.equal(await machine.show("ibsr.service", "MainPID"), pid);
+      assert.deepEqual(await state("ibsr-export.timer"), ["enabled", "active"]);
+    });
+    await t.step("removed, nothing runs any more; purged, nothing is enabled", async () => {
+      await machine.exec("dpkg", ["--remove", "ibsr"]);
+      for (const unit of units) assert.notEqual(await machine.show(unit, "ActiveState"), "active", unit);
+      await machine.exec("dpkg", ["--purge", "ibsr"]);
+      const links = ["multi-user.target.wants/ibsr.service", "timers.target.wants/ibsr-export.timer"];
+      for (const link of links) {
+        await assert.rejects(Deno.lstat(`${root}/etc/systemd/system/${link}`), Deno.errors.NotFound, link);
+      }
+    });
   },
 );
