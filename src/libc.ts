@@ -1,5 +1,6 @@
 /**
- * The C library by FFI: interfaces, files of the kernel, and writing past the page cache.
+ * The C library by FFI: interfaces, files of the kernel, writing past the page cache, and giving memory back (mallopt()
+ * and madvise(), for a process that runs for long).
  *
  * `/proc` and `/sys` are read through it because Deno hands them out only with every permission at once. Loaded on
  * first use, so that what needs none of it runs on any operating system.
