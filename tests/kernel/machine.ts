@@ -124,13 +124,13 @@ export class Machine implements AsyncDisposable {
   /** Waits until `condition` holds; fails with the journal if it does not within `timeoutMs`. */
   async waitFor(what: string, condition: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
     for (const until = performance.now() + timeoutMs; !await condition(); await pause(100)) {
-      if (performance.now() > until) assert.fail(`${what}: not so; the journal says ${await this.journal()}`);
+      if (performance.now() > until) assert.fail(`${what}: not so; the journal says ${await this.journal("ibsr*")}`);
     }
   }
 
-  /** What the collector's unit has logged. */
-  async journal(): Promise<string> {
-    return (await this.exec("journalctl", ["--unit=ibsr", "--no-pager"], { anyCode: true })).stdout;
+  /** What a unit has logged, or has been logged about it: the collector's unless another is named. */
+  async journal(unit = "ibsr"): Promise<string> {
+    return (await this.exec("journalctl", [`--unit=${unit}`, "--no-pager"], { anyCode: true })).stdout;
   }
 
   /** Writes a file in the machine. */

@@ -26,7 +26,7 @@ async function bootWithUnit(): Promise<Machine> {
 }
 
 testWith(
-  "systemd",
+  "machine",
   "ibsr.service runs in its sandbox with three capabilities, reloads, logs with priorities, and stops",
   async () => {
     await using machine = await bootWithUnit();
@@ -76,7 +76,7 @@ testWith(
 );
 
 testWith(
-  "systemd",
+  "machine",
   "systemd starts ibsr again when its loop no longer turns, and not when its config file is wrong",
   async () => {
     await using machine = await bootWithUnit();

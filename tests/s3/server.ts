@@ -25,16 +25,25 @@ export class S3Server implements AsyncDisposable, Keys {
     readonly accessKey: string,
     readonly secretKey: string,
     process: Deno.ChildProcess,
+    readonly by: readonly string[],
   ) {
     this.#process = process;
   }
 
-  /** Starts one on free ports. `env` as scripts/s3-server says. */
-  static async start(kind: "radosgw" | "swift", env: Record<string, string> = {}): Promise<S3Server> {
+  /**
+   * Starts one on free ports. `env` as scripts/s3-server says; `by` is a command that starts the server and the client,
+   * such as one that enters another network namespace.
+   */
+  static async start(
+    kind: "radosgw" | "swift",
+    env: Record<string, string> = {},
+    by: readonly string[] = [],
+  ): Promise<S3Server> {
     for (let tries = 1;; tries++) {
       const folder = await Deno.makeTempDir({ prefix: "ibsr-s3-" }), port = freePorts();
-      const process = new Deno.Command(STARTER, {
-        args: [kind, folder, String(port)],
+      const [command, ...args] = [...by, STARTER, kind, folder, String(port)];
+      const process = new Deno.Command(command!, {
+        args,
         env,
         stdin: "piped",
         stdout: "piped",
@@ -44,7 +53,7 @@ export class S3Server implements AsyncDisposable, Keys {
       const [endpoint, accessKey, secretKey] = line.split(" ");
       if (endpoint && accessKey && secretKey) {
         process.stderr.cancel();
-        return new S3Server(kind, folder, endpoint, accessKey, secretKey, process);
+        return new S3Server(kind, folder, endpoint, accessKey, secretKey, process, by);
       }
       const said = await new Response(process.stderr).text();
       await process.stdin.close().catch(() => {});
@@ -90,7 +99,7 @@ export class S3Server implements AsyncDisposable, Keys {
   /** One line to the client, one back; in turn. */
   // deno-lint-ignore no-explicit-any -- as of call()
   #ask(question: unknown): Promise<any> {
-    const client = this.#client ??= startClient(this.endpoint);
+    const client = this.#client ??= startClient(this.endpoint, this.by);
     const answer = client.last.then(async () => {
       await client.writer.write(new TextEncoder().encode(JSON.stringify(question) + "\n"));
       const { value } = await client.lines.next();
@@ -123,9 +132,10 @@ export class S3Server implements AsyncDisposable, Keys {
   }
 }
 
-function startClient(endpoint: string) {
-  const process = new Deno.Command("/usr/bin/python3", {
-    args: [`${ROOT}tests/s3/client.py`, endpoint],
+function startClient(endpoint: string, by: readonly string[]) {
+  const [command, ...args] = [...by, "/usr/bin/python3", `${ROOT}tests/s3/client.py`, endpoint];
+  const process = new Deno.Command(command!, {
+    args,
     env: { AWS_CONFIG_FILE: "/dev/null", AWS_SHARED_CREDENTIALS_FILE: "/dev/null" },
     stdin: "piped",
     stdout: "piped",
