@@ -25,7 +25,9 @@ export type Need =
   | "machine"
   | "tracing"
   | "validators"
-  | "disks";
+  | "disks"
+  | "chdb"
+  | "clickhouse";
 
 /** A Deno for aarch64, as scripts/setup installs it. */
 export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-arm64-glibc/deno", import.meta.url)
@@ -33,6 +35,13 @@ export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-
 
 /** Where scripts/setup unpacks Debian packages whose installation would start services. */
 export const UNPACKED = new URL("../.tools/debian", import.meta.url).pathname;
+
+/** libchdb: `IBSR_CHDB`, or as scripts/setup installs it. */
+export const CHDB = Deno.env.get("IBSR_CHDB") ??
+  new URL(
+    `../.tools/chdb/node_modules/@chdb/lib-linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}-gnu/libchdb.so`,
+    import.meta.url,
+  ).pathname;
 
 /** Commands that start Chromium. */
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
@@ -171,6 +180,13 @@ const MISSING: Record<Need, () => string | undefined> = {
     const { success } = new Deno.Command("unshare", { args: ["--net", "--mount", "nft", "list", "ruleset"] })
       .outputSync();
     return success ? undefined : "nftables in a network namespace of its own";
+  },
+  chdb: () => exists(CHDB) ? undefined : "libchdb (install_chdb of scripts/setup, or IBSR_CHDB)",
+  clickhouse: () => {
+    if (!exists(`${UNPACKED}/usr/sbin/clickhouse-server`)) return ".tools/debian/usr/sbin/clickhouse-server";
+    const libraries = [...Deno.readDirSync("/usr/lib")].filter(({ isDirectory }) => isDirectory);
+    const isThere = libraries.some(({ name }) => exists(`/usr/lib/${name}/libclickhouse.so.18.16.1`));
+    return isThere ? listMissing(["openssl"]) : "clickhouse-common";
   },
   machine: () => {
     const commands = ["systemctl", "journalctl", "nsenter", "unshare", "findmnt"].filter((c) => !onPath(c));

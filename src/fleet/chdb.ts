@@ -159,8 +159,6 @@ export type { EmbeddedEngine };
 
 class EmbeddedEngine implements QueryEngine {
   readonly name: string;
-  readonly isLocal = true;
-  /** A folder for files of its user, removed with the engine. */
   readonly folder: string;
   readonly #library: Library;
   readonly #arguments: readonly string[];
@@ -185,6 +183,9 @@ class EmbeddedEngine implements QueryEngine {
       max_bytes_before_external_sort: String(spillBytes),
       // A mapped file that is cut short meanwhile would end the process.
       storage_file_read_method: "pread",
+      // They look at what threads do by signals, which are the process's.
+      query_profiler_real_time_period_ns: "0",
+      query_profiler_cpu_time_period_ns: "0",
     };
     this.#arguments = [
       "ibsr",

@@ -28,8 +28,8 @@ export interface QueryOptions {
 export interface QueryEngine extends AsyncDisposable {
   /** What it is, for people: `ClickHouse 26.7.3 in this process`. */
   readonly name: string;
-  /** Whether it is this process, which sees the files of this machine. */
-  readonly isLocal: boolean;
+  /** A folder whose files it reads, removed with it; undefined if it doesn't see the files of this machine. */
+  readonly folder: string | undefined;
 
   /**
    * Runs one statement; every value is a bound parameter. Gives the result's bytes, streamed; each piece is the caller's
@@ -52,6 +52,10 @@ export const SETTINGS: Readonly<Record<string, string>> = {
   output_format_json_quote_64bit_integers: "1",
   output_format_json_quote_decimals: "1",
   output_format_json_quote_denormals: "1",
+  // What a path says of its host is read by us: as a column it would be of any type that it looks like.
+  use_hive_partitioning: "0",
+  // A server that isn't there is found out in seconds; with the 500 of ClickHouse's own, after hours.
+  s3_retry_attempts: "5",
 };
 
 /** Rows of a result in `JSONEachRow`, one at a time. */
@@ -114,6 +118,7 @@ export function encodeParameters({ parameters = {}, secrets = {} }: QueryOptions
 const KINDS: Record<number, { kind: IbsrError["kind"]; hint?: string }> = {
   158: { kind: "storage", hint: "the server limits what a statement may read" }, // TOO_MANY_ROWS
   159: { kind: "network", hint: "the server limits a statement's time" }, // TIMEOUT_EXCEEDED
+  164: { kind: "permission", hint: "the engine's user needs a profile with readonly = 0 or 2" }, // READONLY
   192: { kind: "permission" }, // UNKNOWN_USER
   193: { kind: "permission" }, // WRONG_PASSWORD
   194: { kind: "permission" }, // REQUIRED_PASSWORD
@@ -135,7 +140,9 @@ export interface Failure {
 /** Reads it; undefined if the text is not one. */
 export function parseFailure(text: string): Failure | undefined {
   const match = /Code: (\d+)[.,] +(?:e\.displayText\(\) = )?(?:DB::Exception: )?([\s\S]*)/.exec(text);
-  return match ? { code: Number(match[1]), message: match[2]! } : undefined;
+  return match
+    ? { code: Number(match[1]), message: match[2]!.replace(/, e\.what\(\) = DB::Exception\s*$/, "") }
+    : undefined;
 }
 
 /**

@@ -8,6 +8,7 @@ import policy from "../../src/s3/policy.json" with { type: "json" };
 import { getObject, listObjects } from "../../src/s3/read.ts";
 import { openClient } from "../../src/s3/request.ts";
 import { ibsrCommand } from "../kernel/lab.ts";
+import { makeCertificates } from "../certificates.ts";
 import { testWith } from "../needs.ts";
 import { FaultyProxy } from "./proxy.ts";
 import {
@@ -135,23 +136,6 @@ testWith("swift", "ibsr export s3 works with a server without conditions, and in
     /^uploaded 0 objects .*; 2 were there/m,
   );
 });
-
-/** A certificate authority, and a certificate of 127.0.0.1 by it. */
-async function makeCertificates(folder: string): Promise<{ authority: string; certificate: string; key: string }> {
-  const [authority, certificate, key] = ["ca.pem", "leaf.pem", "leaf.key"].map((name) => `${folder}/${name}`) as [
-    string,
-    string,
-    string,
-  ];
-  const script = `set -e; cd ${folder}
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf
-    printf 'subjectAltName=IP:127.0.0.1\\nbasicConstraints=CA:FALSE' > ext
-    openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out leaf.pem`;
-  const { success, stderr } = await new Deno.Command("sh", { args: ["-c", script] }).output();
-  assert.ok(success, new TextDecoder().decode(stderr));
-  return { authority, certificate, key };
-}
 
 testWith("s3", "ibsr export s3 trusts the certificates of --ca-file, and no unknown ones", async () => {
   await using folder = await Folder.create({ [segmentName(1)]: segmentText(1) });
