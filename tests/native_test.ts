@@ -3,8 +3,9 @@ import { createPrefixSet, parseAllowlist } from "../src/allowlist.ts";
 import { type NativeOptions, nativePolicy } from "../src/policy/native.ts";
 import type { Interval } from "../src/evidence/interval.ts";
 import type { Decision, Effect } from "../src/policy/policy.ts";
-import { formatPrefix, parsePrefix, prefixOf } from "../src/prefix.ts";
+import { formatPrefix, parsePrefix } from "../src/prefix.ts";
 import { parseAddress } from "../src/address.ts";
+import { droppedExactly } from "./exact_engine.ts";
 import { countPackets, createRandom, makeInterval, makeSources, type Packet, type Row } from "./streams.ts";
 
 const OPTIONS: NativeOptions = {
@@ -192,45 +193,6 @@ Deno.test("networks are counted and blocked together", () => {
 
 // ---------------------------------------------------------------------------------------------- packet-exact
 
-/** The rules as an engine would run them that sees every packet: which packets each drops. */
-function runExactly(options: NativeOptions, packets: readonly Packet[]): Set<Packet>[] {
-  const { windowMs, blockDurationMs: durationMs } = options, rate = windowMs / 1000;
-  const unitOf = (p: Packet) => {
-    const bytes = parseAddress(p.source)!;
-    return formatPrefix(prefixOf(bytes, bytes.length === 4 ? options.aggregateBits.v4 : options.aggregateBits.v6));
-  };
-  const run = (keyOf: (p: Packet) => string, meets: (window: Packet[]) => boolean): Set<Packet> => {
-    const dropped = new Set<Packet>(), windows = new Map<string, Packet[]>(), until = new Map<string, number>();
-    for (const packet of packets) {
-      if (options.allowlist.contains(parseAddress(packet.source)!)) continue;
-      const key = keyOf(packet), t = packet.timeMs;
-      const window = (windows.get(key) ?? []).filter((p) => p.timeMs > t - windowMs);
-      windows.set(key, [...window, packet]);
-      if (t <= (until.get(key) ?? -Infinity)) dropped.add(packet);
-      if (meets(windows.get(key)!)) until.set(key, t + durationMs);
-    }
-    return dropped;
-  };
-  const count = (window: Packet[], kind: Packet["kind"]) => window.filter((p) => p.kind === kind).length;
-  const perPort = (p: Packet) => `${unitOf(p)} ${p.port}`;
-  return [
-    run(perPort, (w) => {
-      const syn = count(w, "syn");
-      return syn >= options.synRate * rate && Math.min(count(w, "ack"), count(w, "data")) <= options.successRatio * syn;
-    }),
-    run(perPort, (w) => {
-      const bytes = w.reduce((sum, p) => sum + p.bytes, 0);
-      const reached = [
-        count(w, "syn") >= options.volSynRate * rate,
-        w.length >= options.volPacketRate * rate,
-        bytes >= options.volByteRate * rate,
-      ];
-      return reached.filter(Boolean).length >= 2;
-    }),
-    run(unitOf, (w) => new Set(w.filter((p) => p.kind === "syn").map((p) => p.port)).size >= options.sweepPorts),
-  ];
-}
-
 const WINDOW = 8000;
 
 /** Packets over some minutes: sources that come in phases about as fast as the thresholds. */
@@ -299,7 +261,7 @@ Deno.test("the bounds of every cell contain what an engine that sees every packe
     const gaps = random() < 0.3;
     const spans = spansOf(stepMs, spanMs).filter(() => !gaps || random() < 0.8);
     const recorded = packets.filter((p) => spans.some((s) => p.timeMs > s.beginMs && p.timeMs <= s.endMs));
-    const exact = runExactly(options, recorded), sources = makeSources();
+    const exact = droppedExactly(options, recorded), sources = makeSources();
     const intervals = countPackets(sources, recorded, spans);
     simulate(options, intervals, sources).forEach(({ effects }, k) => {
       const { cells: at } = intervals[k]!, byCell = new Map(effects.map((e) => [`${e.cell} ${e.rule}`, e]));
@@ -395,7 +357,7 @@ Deno.test("decisions name the source, the port and the time of every trigger tha
     const options = randomOptions(random), packets = randomTrace(random, 240_000), sources = makeSources();
     const intervals = countPackets(sources, packets, spansOf(8000, 240_000));
     const decisions: Decision[] = simulate(options, intervals, sources).flatMap((s) => s.decisions);
-    const dropped = runExactly(options, packets)[0]!;
+    const dropped = droppedExactly(options, packets)[0]!;
     for (const packet of dropped) {
       const covering = decisions.some((d) =>
         d.rule === 0 && d.ports?.[0] === packet.port && d.fromMs.earliest <= packet.timeMs &&

@@ -130,7 +130,8 @@ export interface Packet {
   timeMs: number;
   source: string;
   port: number;
-  kind: "syn" | "ack" | "data";
+  /** What rules count it as besides a packet; `rst` is nothing to any of them. */
+  kind: "syn" | "ack" | "data" | "rst";
   bytes: number;
 }
 
