@@ -96,26 +96,40 @@ export function* scanSyns(source: string, ports: number): Generator<Bytes> {
   }
 }
 
+/** A frame and when it was there, in milliseconds from a recording's start. */
+export interface TimedFrame {
+  timeMs: number;
+  frame: Bytes;
+}
+
 /** Writes a classic capture file; each frame a microsecond after the one before. */
-export async function writePcap(path: string, frames: Iterable<Bytes>): Promise<void> {
+export function writePcap(path: string, frames: Iterable<Bytes>): Promise<void> {
+  const time = function* (): Generator<TimedFrame> {
+    let n = 0;
+    for (const frame of frames) yield { timeMs: n++ / 1000, frame };
+  };
+  return writeTimedPcap(path, time());
+}
+
+/** Writes a classic capture file whose frames have their times, to the microsecond; the start is a fixed second. */
+export async function writeTimedPcap(path: string, frames: Iterable<TimedFrame>): Promise<void> {
   using file = await Deno.open(path, { write: true, create: true, truncate: true });
   const buffer = new Uint8Array(1 << 20), view = new DataView(buffer.buffer);
   const flush = (length: number) => {
     for (let at = 0; at < length;) at += file.writeSync(buffer.subarray(at, length));
   };
-  [0xa1b2c3d4, 0x00020004, 0, 0, 262144, 1].forEach((word, i) => view.setUint32(4 * i, word, true));
-  view.setUint32(4, 0x00040002, true);
-  let at = 24, n = 0;
-  for (const frame of frames) {
+  [0xa1b2c3d4, 0x00040002, 0, 0, 262144, 1].forEach((word, i) => view.setUint32(4 * i, word, true));
+  let at = 24;
+  for (const { timeMs, frame } of frames) {
     if (at + 16 + frame.length > buffer.length) {
       flush(at);
       at = 0;
     }
-    [1_700_000_000 + Math.floor(n / 1e6), n % 1_000_000, frame.length, frame.length]
+    const us = Math.round(timeMs * 1000);
+    [1_700_000_000 + Math.floor(us / 1e6), us % 1_000_000, frame.length, frame.length]
       .forEach((word, i) => view.setUint32(at + 4 * i, word, true));
     buffer.set(frame, at + 16);
     at += 16 + frame.length;
-    n++;
   }
   flush(at);
 }

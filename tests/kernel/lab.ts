@@ -148,20 +148,20 @@ export class Lab implements AsyncDisposable {
     return running;
   }
 
-  /** Starts tcpdump on the server's interface. End it with SIGINT. */
-  async capture(path: string, filter: string): Promise<Running> {
+  /** Starts tcpdump on the server's interface, for so many bytes of each frame. End it with SIGINT. */
+  async capture(path: string, filter: string, snapBytes = 200): Promise<Running> {
     // Without immediate mode what came in the last second is lost at the end.
-    const options = `-i server --immediate-mode -U -s 200 -B 262144 -w ${path}`.split(" ");
+    const options = `-i server --immediate-mode -U -s ${snapBytes} -B 262144 -w ${path}`.split(" ");
     const running = this.start(this.server, "tcpdump", [...options, filter]);
     await running.waitFor("listening on");
     return running;
   }
 
-  /** Puts both ends on a VLAN: from now on frames between them are tagged. */
-  async joinVlan(): Promise<void> {
+  /** Puts both ends on a VLAN, or only some: from now on what they send is tagged, and what comes is untagged. */
+  async joinVlan(ends: readonly ("client" | "server")[] = ["client", "server"]): Promise<void> {
     const script = `${ROOT}tests/kernel/vlan.ts`;
-    for (const [namespace, device] of [[this.client, "client"], [this.server, "server"]] as const) {
-      const running = this.start(namespace, Deno.execPath(), ["run", "--quiet", "--allow-all", script, device]);
+    for (const device of ends) {
+      const running = this.start(this[device], Deno.execPath(), ["run", "--quiet", "--allow-all", script, device]);
       await running.waitFor("on VLAN 7");
     }
   }
