@@ -2,16 +2,6 @@
  * Changes compiled objects at random, in places and to values where a change is likely to mean something.
  */
 
-/** Numbers below a limit that look random and are the same for the same seed (mulberry32). */
-export function sequence(seed: number): (below: number) => number {
-  return (below) => {
-    seed = seed + 0x6d2b79f5 | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) % below;
-  };
-}
-
 /** The offsets of an ELF object's instructions, 8 bytes each. */
 export function findInstructions(object: Uint8Array): number[] {
   const view = new DataView(object.buffer, object.byteOffset, object.byteLength);

@@ -6,7 +6,8 @@ import type { Decision, Effect } from "../src/policy/policy.ts";
 import { formatPrefix, parsePrefix } from "../src/prefix.ts";
 import { parseAddress } from "../src/address.ts";
 import { droppedExactly } from "./exact_engine.ts";
-import { countPackets, createRandom, makeInterval, makeSources, type Packet, type Row } from "./streams.ts";
+import { createRandom } from "./packets.ts";
+import { countPackets, makeInterval, makeSources, type Packet, type Row } from "./streams.ts";
 
 const OPTIONS: NativeOptions = {
   windowMs: 10_000,
@@ -253,7 +254,7 @@ function exactOf(dropped: Set<Packet>, packets: readonly Packet[]) {
 }
 
 Deno.test("the bounds of every cell contain what an engine that sees every packet drops, on 2,500 random traces", () => {
-  const random = createRandom(7);
+  const random = createRandom(7).share;
   let cells = 0, dropped = 0, certain = 0;
   for (let trace = 0; trace < 2500; trace++) {
     const spanMs = 240_000, options = randomOptions(random), packets = randomTrace(random, spanMs);
@@ -290,7 +291,7 @@ Deno.test("the bounds of every cell contain what an engine that sees every packe
 });
 
 Deno.test("bounds tighten as the interval shrinks", () => {
-  const random = createRandom(11);
+  const random = createRandom(11).share;
   for (let trace = 0; trace < 300; trace++) {
     const spanMs = 256_000, options = randomOptions(random), packets = randomTrace(random, spanMs);
     let before: Record<string, { lower: number; upper: number }> | undefined;
@@ -319,7 +320,7 @@ Deno.test("bounds tighten as the interval shrinks", () => {
 });
 
 Deno.test("a stricter policy never blocks less", () => {
-  const random = createRandom(13);
+  const random = createRandom(13).share;
   let more = 0;
   for (let trace = 0; trace < 400; trace++) {
     const spanMs = 240_000, options = randomOptions(random), packets = randomTrace(random, spanMs);
@@ -352,7 +353,7 @@ Deno.test("a stricter policy never blocks less", () => {
 });
 
 Deno.test("decisions name the source, the port and the time of every trigger that an engine could have", () => {
-  const random = createRandom(17);
+  const random = createRandom(17).share;
   for (let trace = 0; trace < 200; trace++) {
     const options = randomOptions(random), packets = randomTrace(random, 240_000), sources = makeSources();
     const intervals = countPackets(sources, packets, spansOf(8000, 240_000));

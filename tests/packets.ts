@@ -14,6 +14,8 @@ export interface Random {
   word(): number;
   /** A whole number from 0 to `below - 1`. */
   below(below: number): number;
+  /** A number from 0 up to 1. */
+  share(): number;
   /** True once in `n` times. */
   oneIn(n: number): boolean;
   pick<T>(list: readonly T[]): T;
@@ -44,6 +46,7 @@ export function createRandom(seed: number): Random {
   return {
     word: next,
     below,
+    share: () => next() / 2 ** 32,
     oneIn: (n) => below(n) === 0,
     pick: (list) => list[below(list.length)]!,
     bytes: (count) => Array.from({ length: count }, () => below(256)),

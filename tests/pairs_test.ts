@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { atLeast, createPairs } from "../src/evidence/pairs.ts";
-import { createRandom } from "./streams.ts";
+import { createRandom } from "./packets.ts";
 
 Deno.test("createPairs() numbers pairs as a Map of texts does, in whatever order they come", () => {
-  const random = createRandom(3), pairs = createPairs(), map = new Map<string, number>();
+  const random = createRandom(3).share, pairs = createPairs(), map = new Map<string, number>();
   const draw = () => [Math.floor(random() * 300), Math.floor(random() * 40) * (random() < 0.1 ? 2 ** 26 : 1)] as const;
   const order = Array.from({ length: 5000 }, draw);
   for (const round of [order, order, order.toReversed(), Array.from({ length: 5000 }, draw), order]) {

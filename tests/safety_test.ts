@@ -23,8 +23,9 @@ import {
   store64,
   store8,
 } from "./assemble.ts";
-import { findInstructions, sequence } from "./mutate.ts";
+import { findInstructions } from "./mutate.ts";
 import { testWith } from "./needs.ts";
+import { createRandom } from "./packets.ts";
 
 /** Every refusal as `place reason`. */
 async function refusalsOf(object: Uint8Array): Promise<string[]> {
@@ -272,7 +273,7 @@ Deno.test("proveSafety() throws nothing but a data error, whichever byte is dama
 });
 
 Deno.test("proveSafety() throws nothing but a data error on noise", async () => {
-  const random = sequence(1);
+  const random = createRandom(1).below;
   for (let i = 0; i < 500; i++) {
     const noise = Uint8Array.from({ length: 64 + random(2000) }, () => random(256));
     assert.equal(await judgeDamaged(noise), "unreadable");
@@ -327,7 +328,7 @@ testWith("kernel", "proveSafety() refuses the compiled program with any instruct
 
 testWith("kernel", "proveSafety() throws nothing but a data error on the compiled program, damaged", async () => {
   const object = readCompiled("ibsr.o");
-  const random = sequence(2);
+  const random = createRandom(2).below;
   for (let i = 0; i < 200; i++) {
     assert.equal(await judgeDamaged(object.subarray(0, random(object.length))), "unreadable");
     const damaged = object.slice();

@@ -1,5 +1,5 @@
 /**
- * Streams for tests: intervals from counts or from packets, and a small generator of random numbers.
+ * Streams for tests: intervals from counts or from packets.
  */
 import { formatAddress, parseAddress } from "../src/address.ts";
 import type { Cells, Interval, Sources } from "../src/evidence/interval.ts";
@@ -152,15 +152,4 @@ export function countPackets(
       })),
     })
   );
-}
-
-/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
-export function createRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = state + 0x6d2b79f5 >>> 0;
-    let t = Math.imul(state ^ state >>> 15, 1 | state);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
-  };
 }

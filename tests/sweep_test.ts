@@ -4,7 +4,8 @@ import type { Interval } from "../src/evidence/interval.ts";
 import { type NativeOptions, nativePolicy } from "../src/policy/native.ts";
 import { assess } from "../src/report/assess.ts";
 import { DEFAULT_LIMITS } from "../src/report/gate_limits.ts";
-import { createRandom, makeInterval, makeSources, type Row } from "./streams.ts";
+import { createRandom } from "./packets.ts";
+import { makeInterval, makeSources, type Row } from "./streams.ts";
 
 const NATIVE: NativeOptions = {
   ...{
@@ -53,7 +54,7 @@ function randomStream(random: () => number, stepMs: number) {
 }
 
 Deno.test("each point of the sweep is what a policy with its thresholds says, never more effect nor less harm", () => {
-  const random = createRandom(5);
+  const random = createRandom(5).share;
   let equal = 0, all = 0;
   for (let round = 0; round < 12; round++) {
     const stepMs = [2000, 5000, 10_000, 60_000][round % 4]!, { sources, intervals } = randomStream(random, stepMs);
@@ -80,7 +81,7 @@ Deno.test("each point of the sweep is what a policy with its thresholds says, ne
 });
 
 Deno.test("a higher rate of the sweep never blocks more, nor does a lower ratio", () => {
-  const random = createRandom(9);
+  const random = createRandom(9).share;
   for (let round = 0; round < 8; round++) {
     const { sources, intervals } = randomStream(random, [2000, 10_000, 30_000, 60_000][round % 4]!);
     const { points } = report(NATIVE, intervals, sources).sweep!;

@@ -8,7 +8,8 @@
  */
 import assert from "node:assert/strict";
 import { proveSafety } from "../../src/safety.ts";
-import { mutate, sequence } from "../mutate.ts";
+import { mutate } from "../mutate.ts";
+import { createRandom } from "../packets.ts";
 import { testWith } from "../needs.ts";
 
 const REACHES = ["directly", "behind a branch", "in a static subprogram", "in a global subprogram"];
@@ -195,7 +196,7 @@ testWith(
         .map((name) => `bad_programs/${name}`),
     ];
     const objects = (await Promise.all(sources.map(compile))).flat();
-    const random = sequence(3);
+    const random = createRandom(3).below;
     let accepted = 0, ran = 0;
     for (let i = 0; i < 6000; i++) {
       const mutant = mutate(objects[i % objects.length]!, random);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { containsPrefix, formatPrefix, overlaps, parsePrefix, type Prefix } from "../../src/prefix.ts";
 import { aggregate, type Limits, normalise, type Region } from "../../src/rules/normalise.ts";
 import { joinSpans, keyOf, type Span, spansOf } from "../../src/rules/spans.ts";
+import { createRandom } from "../packets.ts";
 import { setOf } from "./sets.ts";
 
 const LIMITS: Limits = { allowlist: [], protected: [], widest: { v4: 16, v6: 32 } };
@@ -11,15 +12,6 @@ function prefix(text: string): Prefix {
   const parsed = parsePrefix(text);
   assert.ok(parsed, text);
   return parsed;
-}
-
-/** Numbers from 0 up to `below` by a small generator, so that a failure can be repeated. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = Math.imul(state ^ state >>> 15, 0x2c1b3c6d) + 0x9e3779b9 | 0;
-    return ((state ^ state >>> 13) >>> 0) % below;
-  };
 }
 
 /** How long an address is blocked on a port by these regions. */
@@ -36,7 +28,7 @@ function blocked(regions: readonly Region[], address: string, port: number): num
 Deno.test("normalise() blocks each address and port as long as the longest rule says, without overlaps", () => {
   const ports = [0, 21, 22, 79, 80, 85, 90, 91, 443, 65535], durations = [60, 600, 3600, null];
   for (let seed = 1; seed <= 200; seed++) {
-    const random = randomNumbers(seed), v6 = seed % 2 === 0;
+    const random = createRandom(seed).below, v6 = seed % 2 === 0;
     const base = v6 ? "2001:db8::" : "20.0.0.", bits = v6 ? 128 : 32;
     const rules = Array.from({ length: 1 + random(12) }, () => ({
       source: `${base}${v6 ? random(16).toString(16) : random(16)}/${bits - random(5)}`,
