@@ -1,8 +1,6 @@
 /**
  * comparison.md and comparison.html: policies side by side, for people. Pure.
  */
-import { createHash } from "node:crypto";
-import style from "./page.css" with { type: "text" };
 import { drawBounds } from "./charts.ts";
 import type { Agreement, ChangedSource, Comparison, Pair, PolicyColumn } from "./compare.ts";
 import { escapeMarkdown } from "../escape.ts";
@@ -18,6 +16,7 @@ import {
   formatTime,
 } from "../words.ts";
 import { type Html, markup, name, renderTable, trusted, verdictClass } from "./html_text.ts";
+import { renderHead } from "./page.ts";
 
 /** Changed sources that the texts show; comparison.json has more. */
 const SHOWN = 20;
@@ -158,21 +157,9 @@ export function* renderComparisonMarkdown(comparison: Comparison): Generator<str
 
 /** The comparison as a page that needs nothing else, in pieces. */
 export function* renderComparisonHtml(comparison: Comparison): Generator<string> {
-  const { policies, pairs } = comparison, hash = createHash("sha256").update(style).digest("base64");
-  const security = `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`;
-  yield markup`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${security}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>IBSR: ${formatNumberOf(policies.length, "policy", "policies")} compared</title>
-<style>${trusted(style)}</style>
-</head>
-<body>
-<header>
+  const { policies, pairs } = comparison;
+  yield renderHead(`IBSR: ${formatNumberOf(policies.length, "policy", "policies")} compared`).html;
+  yield markup`<header>
 <div class="about"><span><b>IBSR comparison</b> · what each policy would have done; nothing was blocked</span></div>
 <p>${summarySentence(comparison)}</p>
 </header>

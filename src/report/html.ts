@@ -1,45 +1,24 @@
 /**
- * report.html: one file that needs nothing else. It is read without a script and without a network: the style is in
- * it, the charts are SVG, and the policy in its head forbids whatever else a name might smuggle in. A script of a few
- * lines makes the source table sortable. The first screen answers; the sections say why, in the order: what we saw,
- * what would have happened, who would have been harmed, what we could not see, therefore.
+ * report.html: one file that needs nothing else. It is read without a script and without a network, and its charts are
+ * SVG. A script of a few lines makes the source table sortable. The first screen answers; the sections say why, in the
+ * order: what we saw, what would have happened, who would have been harmed, what we could not see, therefore.
  */
-import { createHash } from "node:crypto";
-import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
 import { drawBounds } from "./charts.ts";
 import { capitalize, formatNumberOf, formatSpan, formatTime } from "../words.ts";
 import { type Html, markup, name, renderOutcome, trusted, verdictClass } from "./html_text.ts";
 import { renderImpact, renderSeen } from "./html_evidence.ts";
 import { renderHarm, renderTherefore, renderUnseen } from "./html_judgment.ts";
+import { renderHead } from "./page.ts";
 import { blockedHeadline, formatGateValue, harmHeadline, type Headline, unseenHeadline } from "./sentences.ts";
 import type { Assessment, Gate, Summary } from "./summary.ts";
 
 /** The page, in pieces. */
 export function* renderHtml({ summary, rules }: Assessment): Generator<string> {
-  const policy = [
-    "default-src 'none'",
-    `style-src '${hashOf(style)}'`,
-    `script-src '${hashOf(script)}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join("; ");
   const title = `${summary.verdict} · IBSR report · ${
     formatSpan(summary.evidence.start_unix_sec, summary.evidence.end_unix_sec)
   }`;
-  yield markup`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>${title}</title>
-<style>${trusted(style)}</style>
-</head>
-<body>
-`.html;
+  yield renderHead(title, script).html;
   yield renderFirstScreen(summary).html;
   yield "<main>\n";
   yield renderSeen(summary).html;
@@ -53,10 +32,6 @@ export function* renderHtml({ summary, rules }: Assessment): Generator<string> {
 </body>
 </html>
 `.html;
-}
-
-function hashOf(text: string): string {
-  return `sha256-${createHash("sha256").update(text).digest("base64")}`;
 }
 
 function renderFirstScreen(summary: Summary): Html {
