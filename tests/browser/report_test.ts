@@ -205,6 +205,10 @@ testWith("browser", "report.html says the same without a script, and on paper", 
     );
     assert.equal(background, "rgb(255, 255, 255)");
     assert.equal(cut, 0, "tables that are cut off");
+    const colours = `["paper", "ink", "traffic", "would", "harm", "unseen"].map((name) =>
+      getComputedStyle(document.documentElement).getPropertyValue("--" + name))`;
+    const light = await open(notReady(), { width: 1000, scheme: "light", print: true });
+    assert.deepEqual(await paper.evaluate(colours), await light.evaluate(colours));
   }));
 
 testWith(
