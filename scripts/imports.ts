@@ -90,7 +90,7 @@ function parseSource(path: string, text: string): File {
 }
 
 /** What is wrong with a file, a sentence each. */
-export function checkFile({ path, code, imports }: File): string[] {
+function checkFile({ path, code, imports }: File): string[] {
   const wrong: string[] = [];
   const ours = imports.filter((p) => p.endsWith(".ts"));
   if (LEAVES.includes(path) && path !== "src/objects.ts" && ours.length > 0) {

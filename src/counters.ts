@@ -158,7 +158,7 @@ export function noCounters(): Counters {
 }
 
 /** Adds `sign` times `amount` to `sum`. */
-export function addCounters(sum: Counters, amount: Counters, sign: 1 | -1): void {
+function addCounters(sum: Counters, amount: Counters, sign: 1 | -1): void {
   for (const name of COUNTER_NAMES) sum[name] += sign * amount[name];
 }
 

@@ -43,7 +43,7 @@ export function log(level: Level, message: string, more: { hint?: string | undef
 }
 
 /** Writes `line` to standard error, whole, and never throws: a closed pipe must not end a collector. */
-export function writeLine(line: string): void {
+function writeLine(line: string): void {
   const bytes = encoder.encode(line + "\n");
   try {
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));

@@ -67,21 +67,6 @@ export function splitPrefix({ bytes, bits }: Prefix): [Prefix, Prefix] {
   return [{ bytes, bits: bits + 1 }, { bytes: upper, bits: bits + 1 }];
 }
 
-/** What is left of `from` without `without`, sorted: at most one prefix for each bit between them. */
-export function subtractPrefix(from: Prefix, without: Prefix): Prefix[] {
-  if (containsPrefix(without, from)) return [];
-  if (!containsPrefix(from, without)) return [from];
-  const below: Prefix[] = [], above: Prefix[] = [];
-  for (let rest = from; rest.bits < without.bits;) {
-    const [lower, upper] = splitPrefix(rest);
-    const inLower = containsPrefix(lower, without);
-    if (inLower) above.push(upper);
-    else below.push(lower);
-    rest = inLower ? lower : upper;
-  }
-  return [...below, ...above.reverse()];
-}
-
 /** Order: IPv4 first, then by address, and of equal addresses the wider prefix first. */
 export function comparePrefixes(a: Prefix, b: Prefix): number {
   if (a.bytes.length !== b.bytes.length) return a.bytes.length - b.bytes.length;

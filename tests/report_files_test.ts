@@ -6,7 +6,7 @@ import { IbsrError } from "../src/errors.ts";
 import { type InputFile, renderDecisions, renderEvidence, renderJson, toManifest } from "../src/report/csv.ts";
 import { escapeCsv } from "../src/escape.ts";
 import manifestSchema from "../src/report/manifest.schema.json" with { type: "json" };
-import { makeNrIbsrFiles, NR_IBSR_DEFAULTS } from "../src/report/nr_ibsr.ts";
+import { makeNrIbsrFiles } from "../src/report/nr_ibsr.ts";
 import type { Assessment } from "../src/report/summary.ts";
 import summarySchema from "../src/report/summary.schema.json" with { type: "json" };
 import wouldBlockSchema from "../src/report/would_block.schema.json" with { type: "json" };
@@ -14,6 +14,7 @@ import { writeNrIbsr, writeReport } from "../src/report/write.ts";
 import rulesSchema from "../src/rules/rules.schema.json" with { type: "json" };
 import { decodeSnapshot } from "../src/snapshot.ts";
 import { empty, fleet, hostile, insufficient, notReady, ready } from "./report/fixture.ts";
+import { NR_IBSR_DEFAULTS } from "./report/nr_ibsr.ts";
 
 const SITUATIONS = { ready, notReady, insufficient, fleet, empty, hostile };
 const INPUTS: InputFile[] = [{ path: "spool/a.jsonl", sha256: "0".repeat(64), bytes: 812, lines: 4 }];

@@ -1,10 +1,11 @@
 /** The compatibility profile: the existing reporter's own golden files where they are there, and cases worked by hand. */
 import assert from "node:assert/strict";
 import { IbsrError } from "../src/errors.ts";
-import { makeNrIbsrFiles, NR_IBSR_DEFAULTS, type NrIbsrOptions } from "../src/report/nr_ibsr.ts";
+import { makeNrIbsrFiles, type NrIbsrOptions } from "../src/report/nr_ibsr.ts";
 import { formatFixed, formatJsonFloat } from "../src/report/rust.ts";
 import { decodeSnapshot, type Snapshot } from "../src/snapshot.ts";
 import { goldenDirectory, testWith } from "./needs.ts";
+import { NR_IBSR_DEFAULTS } from "./report/nr_ibsr.ts";
 
 const OPTIONS: NrIbsrOptions = { ...NR_IBSR_DEFAULTS, allowlist: [], generatedAtSec: 7, min_samples_for_fp: 1 };
 

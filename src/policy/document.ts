@@ -86,7 +86,7 @@ class Refusal extends Error {
 }
 
 /** The format of a path's extension; a file that says nothing is YAML, which JSON is too. */
-export function formatOf(path: string): Format {
+function formatOf(path: string): Format {
   return /\.toml$/i.test(path) ? "toml" : "yaml";
 }
 

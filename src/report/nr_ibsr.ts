@@ -33,19 +33,6 @@ export interface NrIbsrOptions {
   generatedAtSec: number;
 }
 
-/** Its defaults. */
-export const NR_IBSR_DEFAULTS = {
-  window_sec: 10,
-  syn_rate_threshold: 100,
-  success_ratio_threshold: 0.1,
-  block_duration_sec: 300,
-  fp_safe_ratio: 0.5,
-  min_samples_for_fp: 10,
-  vol_syn_rate: 500,
-  vol_pkt_rate: 1000,
-  vol_byte_rate: 1_000_000,
-} as const;
-
 /** The three files, and what they have no place for. */
 export interface NrIbsrFiles {
   rules: string;

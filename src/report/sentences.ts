@@ -100,7 +100,7 @@ export function impactSentence(summary: Summary): string {
 }
 
 /** How fast, and what got through before. */
-export function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time_to_block"]): string {
+function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time_to_block"]): string {
   if (median_sec === null) return "No time to block can be told.";
   return `A block would have come ${formatDuration(median_sec)} after the onset (median; at most ${
     formatDuration(max_sec)

@@ -48,7 +48,7 @@ export interface Told {
 }
 
 /** The header of a format's files, as plain lines. */
-export function tellHeader(plan: Plan, options: RenderOptions, told: Told): string[] {
+function tellHeader(plan: Plan, options: RenderOptions, told: Told): string[] {
   const { format, ...rest } = told;
   return headerLines(plan, { title: format.title, expires: format.can.expiry, ...options, ...rest });
 }

@@ -88,7 +88,7 @@ export function readThreatIntel(field: Field): ThreatIntel {
 }
 
 /** Reads one feed's entry; how its list is written, too. */
-export function readFeed(field: Field): Feed {
+function readFeed(field: Field): Feed {
   checkKeys(field, [
     ..."id name url format enabled refresh_interval_secs max_iocs default_action min_confidence ip_field".split(" "),
     ..."confidence_field category_field separator comment_prefix skip_header auth_header".split(" "),

@@ -97,7 +97,7 @@ function loadPolicy(file: PolicyFile, profile: Profile, options: LoadOptions): P
 // -------------------------------------------------------------------------------------------------- files beside it
 
 /** Lines of `prefix,country`, with a header or without, `#` before a comment. */
-export function readCountryTable({ path, text }: PolicyFile, findings: Finding[]): PrefixTable<string> {
+function readCountryTable({ path, text }: PolicyFile, findings: Finding[]): PrefixTable<string> {
   const entries: [Prefix, string][] = [];
   let wrong = 0;
   for (const [i, line] of text.replace(/^\ufeff/, "").split("\n").entries()) {

@@ -226,10 +226,3 @@ function matchFlags(flags: FirewallRule["flags"], { value, known }: Flow["flags"
 
 /** What is known of the flags of packets that open a connection. */
 export const OPENING = { value: SYN, known: SYN | ACK } as const;
-
-/** Whether rules for opening packets can match one of the others, which have SYN clear or ACK set. */
-export function excludesOthers(rule: FirewallRule): boolean {
-  const { flags } = rule;
-  return flags !== undefined && (flags.mask & SYN & flags.set) !== 0 && (flags.mask & ACK) !== 0 &&
-    (flags.set & ACK) === 0;
-}

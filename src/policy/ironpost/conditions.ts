@@ -51,7 +51,7 @@ const UNCOUNTED: Record<string, string> = {
 };
 
 /** The longest pattern that the engine takes. */
-export const LONGEST_PATTERN = 1000;
+const LONGEST_PATTERN = 1000;
 
 /**
  * What is wrong with a pattern: the engine refuses the rule.
@@ -143,7 +143,7 @@ export function joinConditions(conditions: readonly Condition[]): Conditions {
 }
 
 /** A condition in words: `protocol equals "17"`. */
-export function describeCondition({ field, operator, value, negate }: Condition): string {
+function describeCondition({ field, operator, value, negate }: Condition): string {
   return `${field} ${negate ? "not " : ""}${operator}${operator === "exists" ? "" : ` ${JSON.stringify(value)}`}`;
 }
 

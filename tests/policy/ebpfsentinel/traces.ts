@@ -135,7 +135,7 @@ export function subjectOf(sections: Record<string, unknown>, profile: Profile = 
 }
 
 /** The engine packet by packet. */
-export function judgeTrace({ config, profile }: Subject, trace: readonly Packet[]): Map<Packet, Outcome> {
+function judgeTrace({ config, profile }: Subject, trace: readonly Packet[]): Map<Packet, Outcome> {
   const { mode } = config.threatintel, feed = config.threatintel.feeds[0];
   const action = (profile === "seed" ? feed?.mode : undefined) ?? mode;
   const listed = new Map(feed ? [["203.0.113.5", action], ["198.51.100.9", action]] : []);
