@@ -15,10 +15,13 @@ import { evaluate, formatTable, type Result, type Section } from "./bench/rows.t
 import { run } from "./bench/run.ts";
 import { PROGRAM } from "./bench/program.ts";
 import { SNAPSHOT } from "./bench/snapshot.ts";
+import { REPLAY } from "./bench/replay.ts";
 import { EXPORT } from "./bench/export.ts";
+import { COLLECTOR } from "./bench/collector.ts";
+import { TRAFFIC } from "./bench/traffic.ts";
 import { REPORT } from "./bench_report.ts";
 
-const SECTIONS: readonly Section[] = [PROGRAM, SNAPSHOT, REPORT, EXPORT];
+const SECTIONS: readonly Section[] = [PROGRAM, SNAPSHOT, COLLECTOR, TRAFFIC, REPLAY, REPORT, EXPORT];
 
 /** What the figures depend on besides the code. */
 interface Machine {

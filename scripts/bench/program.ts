@@ -7,7 +7,7 @@ import { openProgram, type Program } from "../../src/xdp.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
 import { frameOf, frameOf6, tagged } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
-import { compilePrograms, load, type Loaded, loadFlood, pin, time } from "./test_run.ts";
+import { compilePrograms, load, type Loaded, loadFlood, loadSimple, pin, time } from "./test_run.ts";
 
 const ROUNDS = 15, REPEAT = 1_000_000;
 const FLOODS = [100_000, 1_000_000], FLOOD_ROUNDS = 9;
@@ -140,12 +140,6 @@ function keptBySimple(simple: Loaded): number {
     packets += Number(view.getBigUint64(0, true) - view.getBigUint64(16, true)); // packets less syn
   }
   return 100 * packets / (2 * CLIENTS);
-}
-
-function loadSimple(folder: string, mapSize: number): Loaded {
-  const simple = load(folder, "simple", { sources: mapSize });
-  simple.update("ports", new Uint8Array(4), new Uint8Array(Uint16Array.of(80, 443, 0, 0, 0, 0, 0, 0).buffer));
-  return simple;
 }
 
 async function measureProgram(): Promise<Row[]> {

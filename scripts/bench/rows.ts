@@ -87,6 +87,7 @@ export function formatNumber(value: number): string {
 }
 
 function formatSpread({ median, least, most }: Spread): string {
+  if (!Number.isFinite(median)) return "–"; // a ratio to nothing
   const [middle, ...extremes] = [median, least, most].map(formatNumber);
   return extremes.every((text) => text === middle) ? middle! : `${middle} (${extremes.join("–")})`;
 }

@@ -113,7 +113,8 @@ async function measureRounds(folder: string, entries: number, rounds: number): P
   return results;
 }
 
-async function takeSnapshot(
+/** Takes a snapshot, and times its parts. */
+export async function takeSnapshot(
   read: Program["read"],
   spool: ReturnType<typeof openSpool>,
   { seq, mapSize }: { seq: number; mapSize: number },
@@ -131,7 +132,7 @@ async function takeSnapshot(
 }
 
 /** The maps of a program by name. */
-async function findMaps(program: Program, names: string[]): Promise<{ id: number; fd: number }[]> {
+export async function findMaps(program: Program, names: string[]): Promise<{ id: number; fd: number }[]> {
   const programId = /prog_id:\s+(\d+)/.exec(await Deno.readTextFile(`/proc/self/fdinfo/${program.fd}`))![1]!;
   const { map_ids } = JSON.parse(await run("bpftool", ["-j", "prog", "show", "id", programId]));
   const shown = await Promise.all(

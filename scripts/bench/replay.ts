@@ -1,0 +1,47 @@
+/** How fast captures are counted, by the program and by its model. */
+import { churningFrames, writePcap } from "../../tests/kernel/frames.ts";
+import { ibsrCommand } from "../../tests/kernel/lab.ts";
+import { whatIsMissing } from "../../tests/needs.ts";
+import type { Row, Section } from "./rows.ts";
+import { run } from "./run.ts";
+
+const ROUNDS = 5, FRAMES = 1_000_000, PORT = 80;
+
+export const REPLAY: Section = {
+  name: "replay",
+  title: "A capture",
+  about:
+    `\`ibsr replay\` of a capture of ${
+      FRAMES.toLocaleString("en-US")
+    } packets of as many sources in ten seconds, by the ` +
+    "kernel program and by its model, from the start of the process to its end. Compared to tcpdump, which prints a line " +
+    "a packet into nothing, without looking up names.",
+  missing: () => whatIsMissing("kernel"),
+  async run() {
+    const folder = await Deno.makeTempDir({ prefix: "ibsr-bench-" }), capture = `${folder}/capture.pcap`;
+    try {
+      await writePcap(capture, churningFrames(FRAMES, PORT));
+      const rates = { kernel: [] as number[], model: [] as number[], tcpdump: [] as number[] };
+      const rate = async (command: string, args: string[]) => {
+        const start = performance.now();
+        await run(command, args);
+        return FRAMES / (performance.now() - start) * 1000;
+      };
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const engine of ["kernel", "model"] as const) {
+          const out = `${folder}/out`;
+          const args = ["replay", "-o", out, "--engine", engine, "-p", String(PORT), "--map-size", String(2 * FRAMES)];
+          rates[engine].push(await rate(...ibsrCommand([...args, capture])));
+          await Deno.remove(out, { recursive: true });
+        }
+        rates.tcpdump.push(await rate("sh", ["-c", `tcpdump -nr ${capture} >/dev/null`]));
+      }
+      return (["kernel", "model"] as const).map((engine): Row => ({
+        ...{ what: `by the ${engine}`, unit: "packets/s", ours: rates[engine] },
+        comparedTo: { what: "tcpdump -nr", theirs: rates.tcpdump },
+      }));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+};
