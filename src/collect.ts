@@ -76,7 +76,7 @@ interface Watch {
   since: number;
   /** When the attachment was last seen alive. */
   aliveAt: number;
-  /** Whether the maps may hold counts of before `attachment`, because reading them failed. */
+  /** Whether the maps may hold counts of before `attachment`, because reading them or writing the ones before failed. */
   unread: boolean;
   /** A delta that the spool has not taken yet. */
   pending: { delta: Delta; endMs: number; lengthMs: number } | undefined;
@@ -189,11 +189,15 @@ function makeDirectoryFor(user: User, directory: string): void {
   }
 }
 
-/** Attaches, and starts an interval; one in which counts of before belong is gone on with. */
+/**
+ * Attaches, and starts an interval. Counts of before that are still in the maps belong to it: then it is as much longer
+ * as they took, so that the time without the program is no part of any interval's length.
+ */
 function attach(watch: Watch, mode: XdpMode | "auto"): void {
   watch.attachment = watch.program.attach(watch.name, mode);
-  watch.aliveAt = performance.now();
-  if (!watch.unread) watch.since = watch.aliveAt;
+  const now = performance.now(), countedMs = watch.unread ? watch.aliveAt - watch.since : 0;
+  watch.since = now - countedMs;
+  watch.aliveAt = now;
   watch.stream.mode = watch.attachment.mode;
   const { refusal } = watch.attachment;
   log("info", `attached to ${watch.name} in ${watch.attachment.mode} mode${refusal ? ` (native: ${refusal})` : ""}`);

@@ -60,6 +60,43 @@ testWith(
   },
 );
 
+testWith(
+  "kernel",
+  "collect whose interface is deleted while its disk is full has what it counted before, and no time between",
+  async () => {
+    await using lab = await Lab.create();
+    await withSmallDisk(async (disk) => {
+      await lab.serve([80]);
+      const ibsr = await lab.collect(`${disk}/spool`, "-p 80 --snapshot-interval-sec 0.3".split(" "));
+      const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+      await connect();
+      await pause(700);
+      await run("dd", ["if=/dev/zero", `of=${disk}/filler`, "bs=1k"], { anyCode: true });
+      await connect();
+      await ibsr.waitFor("it is kept, and counting goes on");
+      await connect(); // these stay in the maps
+      await pause(1100); // it is seen to be attached after them
+      await run("ip", ["-n", lab.client, "link", "del", "client"]);
+      await ibsr.waitFor("server is gone or its program was detached");
+      await pause(2500);
+      await lab.connect();
+      await waitUntil(() => ibsr.log().split("attached to server").length === 3);
+      await connect();
+      await Deno.remove(`${disk}/filler`);
+      await ibsr.waitFor("the spool can be written again");
+      await connect();
+      assert.equal((await ibsr.end("SIGTERM")).code, 0);
+      const snapshots = await readSpool(`${disk}/spool`);
+      assert.equal(sumTotals(snapshots).get("80")!.syn, 50);
+      assert.deepEqual(snapshots.map((s) => s.seq), snapshots.map((_, i) => i), "no line is missing");
+      const gaps = snapshots.slice(1).map((s, i) => s.ts_unix_sec - s.interval_sec! - snapshots[i]!.ts_unix_sec);
+      const away = gaps.filter((gap) => Math.abs(gap) >= 0.02);
+      assert.equal(away.length, 1, `${gaps}`);
+      assert.ok(away[0]! > 2.4, `the time without the interface is no interval: ${gaps}`);
+    });
+  },
+);
+
 testWith("kernel", "collect counts exactly on an interface that goes down, comes up and changes its MTU", async () => {
   await using lab = await Lab.create();
   const folder = await Deno.makeTempDir();
