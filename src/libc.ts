@@ -9,6 +9,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 const LIBC = {
   __errno_location: { parameters: [], result: "pointer" }, // int *(void)
+  strerror: { parameters: ["i32"], result: "pointer" }, // char *(int)
   open: { parameters: ["buffer", "i32"], result: "i32" }, // int (const char *, int)
   read: { parameters: ["i32", "buffer", "usize"], result: "isize" }, // ssize_t (int, void *, size_t)
   close: { parameters: ["i32"], result: "i32" }, // int (int)
@@ -65,6 +66,11 @@ export function loadForever(path: string): void {
 /** The error number of the C call before. */
 export function errno(): number {
   return new Deno.UnsafePointerView(libc().__errno_location()!).getInt32();
+}
+
+/** An error number in words. */
+export function describeErrno(number: number): string {
+  return Deno.UnsafePointerView.getCString(libc().strerror(number)!);
 }
 
 /**

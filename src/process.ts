@@ -8,10 +8,9 @@
  * It decides nothing: when to change user, what to tell systemd and what a figure means is for the callers.
  */
 import { IbsrError, reason } from "./errors.ts";
-import { cString, errno, readKernelFile } from "./libc.ts";
+import { cString, describeErrno, errno, readKernelFile } from "./libc.ts";
 
 const LIBC = {
-  strerror: { parameters: ["i32"], result: "pointer" }, // char *(int)
   readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" }, // ssize_t (const char *, char *, size_t)
   opendir: { parameters: ["buffer"], result: "pointer" }, // DIR *(const char *)
   readdir: { parameters: ["pointer"], result: "pointer" }, // struct dirent *(DIR *)
@@ -40,7 +39,7 @@ const encoder = new TextEncoder(), decoder = new TextDecoder();
 
 /** The message of the call that has just failed. */
 function lastError(): string {
-  return Deno.UnsafePointerView.getCString(libc().strerror(errno())!);
+  return describeErrno(errno());
 }
 
 // -------------------------------------------------------------------------------------------- kernel's files

@@ -10,7 +10,7 @@
  * running program can still write the old one, and then empties that at rest. A read that fails halfway is
  * resumed by the next one, so nothing that was taken out of a map is lost.
  */
-import { cString, errno, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
+import { cString, describeErrno, errno, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
 import type { CompiledObject, ObjectKind } from "./objects.ts";
 import { IbsrError, nearest } from "./errors.ts";
 import {
@@ -141,7 +141,7 @@ const { EPERM, ENOENT, EBUSY, EEXIST, ENODEV, EINVAL, ENOSPC, ERANGE } = {
 };
 
 function describe(number: number): string {
-  return ERRNO[number] ?? `error ${number}`;
+  return ERRNO[number] ?? `error ${number}, ${describeErrno(number).toLowerCase()}`;
 }
 
 /** The negative errno of a call that returns a pointer; libbpf 0.x returns it as the pointer itself. */
@@ -607,8 +607,8 @@ export function openProgram(
     return libbpf.bpf_link_create(programFd, index, BPF_XDP, opts);
   };
 
-  const attachError = (name: string, index: number, mode: XdpMode, number: number): IbsrError => {
-    const action = `Cannot attach to "${name}" in ${mode} mode`;
+  const attachError = (name: string, index: number, mode: XdpMode, number: number, refusal?: string): IbsrError => {
+    const action = `Cannot attach to "${name}" in ${mode} mode${refusal ? `, nor native (${refusal})` : ""}`;
     switch (number) {
       case EPERM:
         return permissionError(action, number);
@@ -644,7 +644,7 @@ export function openProgram(
       got = "generic";
       fd = createLink(index, got);
     }
-    if (fd < 0) throw attachError(name, index, got, -fd);
+    if (fd < 0) throw attachError(name, index, got, -fd, refusal);
     let open = true;
     return {
       name,

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { testWith } from "../needs.ts";
 import { countByTshark, listCounts, readSpool, sumBuckets, sumTotals } from "./counts.ts";
-import { CLIENT, Lab, pause, type Running, SERVER } from "./lab.ts";
+import { CLIENT, hasXdp, ibsrCommand, Lab, pause, run, type Running, SERVER } from "./lab.ts";
 
 /** Calls of bpf(2) in each reading of the maps, by what the log says when they fail. */
 const PLACES = [
@@ -92,3 +92,95 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+testWith(
+  ["kernel", "tracing"],
+  "collect that can neither read nor attach when its interface is made anew says both, and has all counts afterwards",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir();
+    await lab.serve([80]);
+    const args = ["-p", "80", "--snapshot-interval-sec", "0.5", "--status-interval-sec", "0.5"];
+    const ibsr = await lab.collect(folder, args);
+    const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+    const refused =
+      'Cannot attach to "server" in generic mode, nor native (ENOMEM, out of memory): ENOMEM, out of memory';
+    await connect();
+    await pause(1500); // both generations of maps have been read
+    await whileCallsFail(lab, ibsr.process.pid, "1+", async () => {
+      await connect(); // these stay in the maps
+      await pause(1100); // it is seen to be attached after them
+      await run("ip", ["-n", lab.client, "link", "del", "client"]);
+      await ibsr.waitFor("server is gone or its program was detached");
+      await ibsr.waitFor('Cannot attach to "server": no such interface');
+      await pause(1500);
+      await lab.connect();
+      await ibsr.waitFor(refused);
+      await pause(2000);
+      const status = (await Deno.readTextFile(`${folder}/status.jsonl`)).trim().split("\n").at(-1)!;
+      assert.deepEqual(JSON.parse(status).failing.sort(), [
+        refused,
+        "Cannot swap the generation of maps: ENOMEM, out of memory",
+      ]);
+    });
+    for (const until = performance.now() + 15_000; ibsr.log().split("attached to server").length < 3; await pause(50)) {
+      assert.ok(performance.now() < until, ibsr.log());
+    }
+    await connect();
+    await pause(700);
+    assert.equal((await ibsr.end("SIGTERM")).code, 0);
+    assert.equal(ibsr.log().split(refused).length, 2, "said once, not each second");
+    assert.match(ibsr.log(), /the maps of server can be read again/);
+    const snapshots = await readSpool(folder);
+    assert.equal(sumTotals(snapshots).get("80")!.syn, 30);
+    assert.deepEqual(snapshots.map((s) => s.seq), snapshots.map((_, i) => i));
+    const gaps = snapshots.slice(1).map((s, i) => s.ts_unix_sec - s.interval_sec! - snapshots[i]!.ts_unix_sec);
+    const away = gaps.filter((gap) => Math.abs(gap) >= 0.02);
+    assert.equal(away.length, 1, `${gaps}`);
+    assert.ok(away[0]! > 3.4, `the time without the interface is no interval: ${gaps}`);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+for (
+  const [mode, number, expected] of [
+    [
+      "auto",
+      "ENOMEM",
+      /Cannot attach to "server" in generic mode, nor native \(ENOMEM, out of memory\): ENOMEM, out of memory\n/,
+    ],
+    ["native", "EOPNOTSUPP", /Cannot attach to "server" in native mode: EOPNOTSUPP, .*\n.*hint: .*--xdp-mode generic/],
+    ["native", "ERANGE", /in native mode: the interface's MTU is too large for its driver\n.*hint: --xdp-mode generic/],
+    ["generic", "EPERM", /Cannot attach to "server" in generic mode: EPERM, .*\n.*hint: .*security module/],
+    ["auto", "EBUSY", /Cannot attach to "server" in native mode: another program is attached there\n.*bpftool net/],
+    [
+      "auto",
+      "EINTR",
+      /Cannot attach to "server" in generic mode, nor native \(error 4, interrupted system call\): error 4, /,
+    ],
+  ] as const
+) {
+  testWith(
+    ["kernel", "tracing"],
+    `collect --xdp-mode ${mode} that the kernel refuses a link with ${number} says so, and leaves nothing behind`,
+    async () => {
+      await using lab = await Lab.create();
+      const folder = await Deno.makeTempDir();
+      const start = (...trace: string[]) =>
+        lab.exec(lab.server, "strace", [
+          ...["-f", "-e", "trace=bpf", ...trace],
+          ...ibsrCommand(["collect", "-i", "server", "-p", "80", "-o", `${folder}/spool`, "--xdp-mode", mode]).flat(),
+          ...["--duration-sec", "0.1"],
+        ], { anyCode: true });
+      const calls = (await start()).stderr.split("\n").filter((line) => /^(\[pid +\d+\] )?bpf\(/.test(line));
+      const nth = 1 + calls.findIndex((line) => line.includes("BPF_LINK_CREATE"));
+      assert.ok(nth > 0, "the main thread makes the link");
+      const { code, stderr } = await start("-e", `inject=bpf:error=${number}:when=${nth}+`);
+      assert.match(stderr, new RegExp(`BPF_LINK_CREATE.*${number} .*INJECTED`));
+      assert.equal(code, number === "EPERM" ? 77 : 71, stderr);
+      assert.match(stderr, expected);
+      assert.ok(!await hasXdp(lab.server, "server"));
+      await Deno.remove(folder, { recursive: true });
+    },
+  );
+}
