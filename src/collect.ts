@@ -109,7 +109,8 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
     const slots = options.ports.length + SPARE_PORTS;
     const program = stack.use(openProgram(objects, { mapSize: options.mapSize, ports: options.ports, slots, approve }));
     if (program.kind === "plain") {
-      log("info", "this kernel takes no multi-buffer program: jumbo frames need generic mode");
+      const why = program.declined === undefined ? "" : ` (${program.declined})`;
+      log("info", `the kernel takes no multi-buffer program${why}: jumbo frames need generic mode`);
     }
     const stream = {
       runId,

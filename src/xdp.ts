@@ -12,7 +12,7 @@
  */
 import { cString, describeErrno, errno, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
 import type { CompiledObject, ObjectKind } from "./objects.ts";
-import { IbsrError, nearest } from "./errors.ts";
+import { IbsrError, nearest, reason } from "./errors.ts";
 import {
   BPF_LINK_CREATE_OPTS,
   BPF_LINK_INFO,
@@ -351,7 +351,7 @@ function pointerIsError(pointer: Deno.PointerValue): boolean {
 }
 
 /**
- * Opens, configures and loads a program.
+ * Opens, configures and loads a program. `declined` is what the kernel said of an object that was tried before it.
  *
  * @param objects The compiled objects in the order to try: the last one's error is thrown.
  * @throws {IbsrError} `kernel`: no libbpf, refused by the verifier, out of memory; `permission`.
@@ -359,7 +359,7 @@ function pointerIsError(pointer: Deno.PointerValue): boolean {
 export function openProgram(
   objects: readonly CompiledObject[],
   options: ProgramOptions,
-): Program & { readonly kind: ObjectKind } {
+): Program & { readonly kind: ObjectKind; readonly declined: string | undefined } {
   const lib = openLibraries();
   const { libbpf, waiting } = lib;
   const slots = Math.max(options.slots ?? 0, options.ports.length);
@@ -381,7 +381,7 @@ export function openProgram(
     return map;
   };
 
-  let kind: ObjectKind | undefined, pointer: Deno.PointerObject | undefined;
+  let kind: ObjectKind | undefined, pointer: Deno.PointerObject | undefined, declined: string | undefined;
   for (const [i, object] of objects.entries()) {
     options.approve?.(object);
     try {
@@ -399,6 +399,7 @@ export function openProgram(
       break;
     } catch (error) {
       if (i === objects.length - 1 || (error instanceof IbsrError && error.kind === "permission")) throw error;
+      declined = reason(error);
     }
   }
   if (!pointer || !kind) throw new IbsrError("kernel", "Cannot load the kernel program: none was given");
@@ -696,6 +697,7 @@ export function openProgram(
   const info = new DataView(readInfo(lib, programFd, BPF_PROG_INFO.verified_insns + 4).buffer);
   return {
     kind,
+    declined,
     libbpf: lib.version,
     fd: programFd,
     statistics: {
