@@ -91,6 +91,8 @@ const ALIVE_MS = 1000;
 const SPARE_PORTS = 256;
 /** A difference between the clocks from which on the wall clock was set. */
 const CLOCK_STEP_MS = 1000;
+/** How often the last snapshot is tried: a call into the kernel may fail once. */
+const LAST_TRIES = 3;
 /** An interval so much longer than asked for is worth a line in the log. */
 const LATE_MS = 1000;
 
@@ -273,10 +275,13 @@ class Run {
       const alive = watch.attachment?.isAlive() ?? false;
       const end = alive ? performance.now() : watch.aliveAt;
       watch.attachment?.[Symbol.dispose]();
-      if (watch.attachment || watch.unread) await this.#snapshot(watch, end);
-      else if (watch.pending) await this.#write(watch);
+      const isOwed = watch.attachment !== undefined || watch.unread;
+      let isRead = !isOwed;
+      for (let tries = 0; tries < LAST_TRIES && !isRead; tries++) isRead = await this.#snapshot(watch, end);
+      if (!isOwed && watch.pending) await this.#write(watch);
       watch.attachment = undefined;
       if (watch.pending) log("error", `a last snapshot of ${watch.name} could not be written and is lost`);
+      if (!isRead) log("error", `what ${watch.name} counted last is in no snapshot and is lost`);
     }
     this.#report("seal", await this.spool.seal());
     this.#writeStatus("stopped");

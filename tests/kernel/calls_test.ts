@@ -142,6 +142,63 @@ testWith(
   },
 );
 
+/** `ibsr collect` for a tenth of a second under strace, which is told what to do with its calls of bpf(2). */
+function collectTraced(lab: Lab, folder: string, { args = [], trace = [] }: { args?: string[]; trace?: string[] }) {
+  return lab.exec(lab.server, "strace", [
+    ...["-f", "-e", "trace=bpf", ...trace],
+    ...ibsrCommand(["collect", "-i", "server", "-p", "80", "-o", `${folder}/spool`, "--duration-sec", "0.1"]).flat(),
+    ...args,
+  ], { anyCode: true });
+}
+
+/** The calls of bpf(2) in what strace wrote, in order. */
+function listCalls({ stderr }: { stderr: string }): string[] {
+  return stderr.split("\n").filter((line) => /^(\[pid +\d+\] )?bpf\(/.test(line));
+}
+
+testWith(
+  ["kernel", "tracing"],
+  "collect whose call into the kernel fails once, whichever it is, ends with an error at the start or counts to the end",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir(), ends: Record<number, number> = {};
+    let triedAgain = 0;
+    const { length } = listCalls(await collectTraced(lab, folder, {}));
+    assert.ok(length > 30);
+    for (let nth = 1; nth <= length; nth++) {
+      await Deno.remove(`${folder}/spool`, { recursive: true });
+      const trace = ["-e", `inject=bpf:error=ENOMEM:when=${nth}`];
+      const { code, stdout, stderr } = await collectTraced(lab, folder, { trace });
+      ends[code] = (ends[code] ?? 0) + 1;
+      assert.ok(!await hasXdp(lab.server, "server"));
+      if (code !== 0) assert.match(stderr, /^ibsr: error: Cannot .*: ENOMEM, out of memory$/m);
+      else if (stdout.startsWith("1 snapshots of 0 packets")) triedAgain += Number(/^ibsr: error/m.test(stderr));
+      else assert.match(stderr, /^ibsr: error: what server counted last .* is lost$/m); // strace failed each thread's
+      await Deno.mkdir(`${folder}/spool`, { recursive: true });
+    }
+    assert.deepEqual(Object.keys(ends), ["0", "71"]);
+    assert.ok(triedAgain > 0, "the last reading failed, and was there at the second try");
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+testWith(["kernel", "tracing"], "collect that is stopped while it cannot read says what is lost", async () => {
+  await using lab = await Lab.create();
+  const folder = await Deno.makeTempDir();
+  const ibsr = await lab.collect(folder, ["-p", "80", "--snapshot-interval-sec", "0.5"]);
+  await pause(1200);
+  await whileCallsFail(lab, ibsr.process.pid, "1+", async () => {
+    await pause(700);
+    assert.equal((await ibsr.end("SIGTERM")).code, 0);
+  });
+  assert.match(ibsr.log(), /Cannot swap the generation of maps: ENOMEM/);
+  assert.match(ibsr.log(), /^ibsr: error: what server counted last is in no snapshot and is lost$/m);
+  const last = JSON.parse((await Deno.readTextFile(`${folder}/status.jsonl`)).trim().split("\n").at(-1)!);
+  assert.equal(last.state, "stopped");
+  assert.match(last.failing.join(), /Cannot swap the generation/);
+  await Deno.remove(folder, { recursive: true });
+});
+
 for (
   const [mode, number, expected] of [
     [
@@ -166,16 +223,12 @@ for (
     async () => {
       await using lab = await Lab.create();
       const folder = await Deno.makeTempDir();
-      const start = (...trace: string[]) =>
-        lab.exec(lab.server, "strace", [
-          ...["-f", "-e", "trace=bpf", ...trace],
-          ...ibsrCommand(["collect", "-i", "server", "-p", "80", "-o", `${folder}/spool`, "--xdp-mode", mode]).flat(),
-          ...["--duration-sec", "0.1"],
-        ], { anyCode: true });
-      const calls = (await start()).stderr.split("\n").filter((line) => /^(\[pid +\d+\] )?bpf\(/.test(line));
+      const args = ["--xdp-mode", mode];
+      const calls = listCalls(await collectTraced(lab, folder, { args }));
       const nth = 1 + calls.findIndex((line) => line.includes("BPF_LINK_CREATE"));
       assert.ok(nth > 0, "the main thread makes the link");
-      const { code, stderr } = await start("-e", `inject=bpf:error=${number}:when=${nth}+`);
+      const trace = ["-e", `inject=bpf:error=${number}:when=${nth}+`];
+      const { code, stderr } = await collectTraced(lab, folder, { args, trace });
       assert.match(stderr, new RegExp(`BPF_LINK_CREATE.*${number} .*INJECTED`));
       assert.equal(code, number === "EPERM" ? 77 : 71, stderr);
       assert.match(stderr, expected);
