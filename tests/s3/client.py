@@ -1,6 +1,7 @@
 # An S3 client that is not ours: boto3, asked by tests in lines of JSON on standard input, one line of JSON each back.
 #
-#   {"call": METHOD, "with": {...}, "keys": [ACCESS, SECRET]}   any method of boto3's S3 client; bytes are base64
+#   {"call": METHOD, "with": {...}, "keys": [ACCESS, SECRET]}   any method of boto3's S3 client; bytes are base64: an answer's
+#                                                             as text, a question's as {"base64": TEXT}
 #   {"download": BUCKET, "into": FOLDER, "keys": [...]}           every object into a file; their names by key
 import base64, datetime, json, os, sys
 import boto3, botocore.config, botocore.exceptions
@@ -40,7 +41,9 @@ for line in sys.stdin:
                     objects[found['Key']] = name
             answer = {'objects': objects}
         else:
-            answer = plain(getattr(s3, asked['call'])(**asked['with']))
+            arguments = {name: base64.b64decode(value['base64']) if isinstance(value, dict) and 'base64' in value else value
+                         for name, value in asked['with'].items()}
+            answer = plain(getattr(s3, asked['call'])(**arguments))
     except botocore.exceptions.ClientError as error:
         answer = {'error': error.response['Error']['Code'], 'status': error.response['ResponseMetadata']['HTTPStatusCode']}
     print(json.dumps(answer), flush=True)
