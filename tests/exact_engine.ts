@@ -22,13 +22,21 @@ export function unitOf(options: Pick<NativeOptions, "aggregateBits">, source: st
   return formatPrefix(prefixOf(bytes, bytes.length === 4 ? v4 : v6));
 }
 
+/** Units of the sources of packets, each looked up once; undefined: allowlisted. */
+function unitsOf(options: NativeOptions, packets: readonly Packet[]): Map<string, string | undefined> {
+  const sources = new Set(packets.map(({ source }) => source));
+  const isAllowed = (source: string) => options.allowlist.contains(parseAddress(source)!);
+  return new Map([...sources].map((source) => [source, isAllowed(source) ? undefined : unitOf(options, source)]));
+}
+
 /** What each rule blocks, as syn_flood, volumetric, port_sweep; packets are in the order of time. */
 export function blockExactly(options: NativeOptions, packets: readonly Packet[]): Blocking[][] {
+  const units = unitsOf(options, packets);
   return RULES.map(({ byPort, meets }) => {
     const windows = new Map<string, Packet[]>(), last = new Map<string, Blocking>(), blockings: Blocking[] = [];
     for (const packet of packets) {
-      if (options.allowlist.contains(parseAddress(packet.source)!)) continue;
-      const unit = unitOf(options, packet.source), port = byPort ? packet.port : undefined, key = `${unit} ${port}`;
+      const unit = units.get(packet.source), port = byPort ? packet.port : undefined, key = `${unit} ${port}`;
+      if (unit === undefined) continue;
       const fromMs = packet.timeMs, untilMs = fromMs + options.blockDurationMs;
       const window = (windows.get(key) ?? []).filter((p) => p.timeMs > fromMs - options.windowMs);
       window.push(packet);
@@ -49,14 +57,16 @@ export function blockExactly(options: NativeOptions, packets: readonly Packet[])
 
 /** Which packets each rule drops. */
 export function droppedExactly(options: NativeOptions, packets: readonly Packet[]): Set<Packet>[] {
+  const units = unitsOf(options, packets);
   return blockExactly(options, packets).map((blockings) => {
     const byUnit = Map.groupBy(blockings, ({ unit }) => unit);
-    return new Set(packets.filter(({ source, port, timeMs }) =>
-      !options.allowlist.contains(parseAddress(source)!) &&
-      byUnit.get(unitOf(options, source))?.some((b) =>
-        (b.port === undefined || b.port === port) && b.fromMs < timeMs && timeMs <= b.untilMs
-      )
-    ));
+    return new Set(
+      packets.filter(({ source, port, timeMs }) =>
+        byUnit.get(units.get(source) ?? "")?.some((b) =>
+          (b.port === undefined || b.port === port) && b.fromMs < timeMs && timeMs <= b.untilMs
+        )
+      ),
+    );
   });
 }
 

@@ -2,10 +2,10 @@
  * What ibsr says of a spool: runs its commands and reads the files they write.
  */
 import assert from "node:assert/strict";
+import type { Summary } from "../../src/report/summary.ts";
 import type { CandidateRule, RuleSet } from "../../src/rules/ruleset.ts";
 import { ibsrCommand, run } from "../../tests/kernel/lab.ts";
-
-type Unit = "packets" | "bytes" | "syn";
+import type { Unit } from "./compare.ts";
 
 /** A row of evidence.csv: what was recorded of a source and port, and the bounds of what would have been dropped. */
 export interface EvidenceRow {
@@ -70,4 +70,9 @@ function parseCsv(text: string): string[][] {
 export async function readDecisions(report: string): Promise<DecisionLine[]> {
   const text = await Deno.readTextFile(`${report}/would_block.jsonl`);
   return text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+}
+
+/** The report's sums over all sources. */
+export async function readImpact(report: string): Promise<Record<Unit, { lower: number; upper: number }>> {
+  return (JSON.parse(await Deno.readTextFile(`${report}/summary.json`)) as Pick<Summary, "impact">).impact;
 }

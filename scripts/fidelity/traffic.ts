@@ -1,16 +1,11 @@
 /**
- * Recorded traffic for the fidelity lab: floods, scans, brute force and normal clients as frames with times, and the
- * capture files they are replayed from. The same call gives the same frames.
+ * Recorded traffic for the fidelity lab: floods, scans, brute force and normal clients as frames with times. The same
+ * call gives the same frames.
  */
+import { parseAddress } from "../../src/address.ts";
+import type { TimedFrame } from "../../tests/kernel/frames.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-/** A frame at its time, in milliseconds from the recording's start. */
-export interface Timed {
-  timeMs: number;
-  frame: Bytes;
-  segment: Segment;
-}
 
 const FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16;
 
@@ -36,16 +31,8 @@ function u16(value: number): number[] {
   return [value >> 8 & 255, value & 255];
 }
 
-function addressBytes(text: string): number[] {
-  if (!text.includes(":")) return text.split(".").map(Number);
-  const [head = "", tail] = text.split("::");
-  const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
-  const left = groups(head), right = tail === undefined ? [] : groups(tail);
-  return [...left, ...Array(8 - left.length - right.length).fill(0), ...right].flatMap(u16);
-}
-
 /** The Internet checksum (RFC 1071). */
-function checksum(bytes: readonly number[]): number {
+export function checksum(bytes: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < bytes.length; i += 2) sum += bytes[i]! << 8 | (bytes[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
@@ -57,7 +44,7 @@ export function makeFrame(segment: Segment, target: Target): Bytes {
   const { source, port, flags, payload = 0, vlan, sourcePort = 40000 } = segment;
   const v6 = source.includes(":"), length = 20 + payload;
   const tcp = [...u16(sourcePort), ...u16(port), ...Array(8).fill(1), 0x50, flags, 255, 255, 0, 0, 0, 0];
-  const addresses = [...addressBytes(source), ...addressBytes(v6 ? target.v6 : target.v4)];
+  const addresses = [...parseAddress(source)!, ...parseAddress(v6 ? target.v6 : target.v4)!];
   let ip: number[];
   if (v6) ip = [0x60, 0, 0, 0, ...u16(length), 6, 64, ...addresses];
   else {
@@ -86,10 +73,10 @@ export interface Part {
   vlan?: number;
 }
 
-type Kind = (part: Part, target: Target) => Iterable<Timed>;
+type Kind = (part: Part, target: Target) => Iterable<TimedFrame>;
 
-function at(timeMs: number, segment: Segment, target: Target): Timed {
-  return { timeMs, segment, frame: makeFrame(segment, target) };
+function at(timeMs: number, segment: Segment, target: Target): TimedFrame {
+  return { timeMs, frame: makeFrame(segment, target) };
 }
 
 /** Moments at a rate, never on a whole second: a snapshot's edge may be there. */
@@ -118,43 +105,51 @@ export const scan: Kind = function* (part, target) {
 };
 
 /** Whole connections: handshake, some data, close. */
-export const client: Kind = function* (part, target) {
-  let n = 0;
-  for (const timeMs of moments(part)) {
-    const port = part.ports[n % part.ports.length]!, sourcePort = 1024 + n++ % 60000;
-    const steps: [number, number, number?][] = [
-      [0, SYN],
-      [1, ACK],
-      [2, PSH | ACK, 200 + 37 * (n % 20)],
-      [5, ACK],
-      [8, PSH | ACK, 80],
-      [12, FIN | ACK],
-      [13, ACK],
-    ];
-    for (const [after, flags, payload] of steps) {
-      const segment = { ...part, port, sourcePort, flags, ...(payload ? { payload } : {}) };
-      yield at(timeMs + after, segment, target);
+export const client: Kind = connections((n) => [
+  [0, SYN],
+  [1, ACK],
+  [2, PSH | ACK, 200 + 37 * (n % 20)],
+  [5, ACK],
+  [8, PSH | ACK, 80],
+  [12, FIN | ACK],
+  [13, ACK],
+]);
+
+/** Log-in attempts: a connection each, complete and short, refused in the end. */
+export const bruteForce: Kind = connections((n) => [
+  [0, SYN],
+  [1, ACK],
+  [2, PSH | ACK, 21],
+  [4, PSH | ACK, 48 + n % 7],
+  [6, ACK],
+  [7, RST | ACK],
+]);
+
+function connections(stepsOf: (n: number) => [afterMs: number, flags: number, payload?: number][]): Kind {
+  return function* (part, target) {
+    let n = 0;
+    for (const timeMs of moments(part)) {
+      const port = part.ports[n % part.ports.length]!, sourcePort = 1024 + n % 60000;
+      for (const [afterMs, flags, payload] of stepsOf(n++)) {
+        const segment = { ...part, port, sourcePort, flags, ...(payload ? { payload } : {}) };
+        yield at(timeMs + afterMs, segment, target);
+      }
     }
-  }
-};
+  };
+}
 
 /** Everything in the order of time. */
-export function mix(...parts: Iterable<Timed>[]): Timed[] {
+export function mix(...parts: Iterable<TimedFrame>[]): TimedFrame[] {
   return parts.flatMap((part) => [...part]).sort((a, b) => a.timeMs - b.timeMs);
 }
 
-/** Writes a classic capture file; the first frame is at `recording[0].timeMs` after a fixed second. */
-export async function writeCapture(path: string, recording: readonly Timed[]): Promise<void> {
-  const size = recording.reduce((sum, { frame }) => sum + 16 + frame.length, 24);
-  const bytes = new Uint8Array(size), view = new DataView(bytes.buffer);
-  [0xa1b2c3d4, 0x00040002, 0, 0, 262144, 1].forEach((word, i) => view.setUint32(4 * i, word, true));
-  let at = 24;
-  for (const { timeMs, frame } of recording) {
-    const us = Math.round(timeMs * 1000);
-    [1_700_000_000 + Math.floor(us / 1e6), us % 1_000_000, frame.length, frame.length]
-      .forEach((word, i) => view.setUint32(at + 4 * i, word, true));
-    bytes.set(frame, at + 16);
-    at += 16 + frame.length;
-  }
-  await Deno.writeFile(path, bytes);
+/**
+ * The same frames in the same intervals, none near an edge: each interval's frames are pressed together by as much as
+ * both margins. What is done at an edge, some milliseconds early or late, then meets the same frames.
+ */
+export function clearEdges(recording: readonly TimedFrame[], intervalMs: number, marginMs: number): TimedFrame[] {
+  return recording.map(({ timeMs, frame }) => {
+    const begin = Math.floor(timeMs / intervalMs) * intervalMs;
+    return { frame, timeMs: begin + marginMs + (timeMs - begin) * (1 - 2 * marginMs / intervalMs) };
+  });
 }

@@ -214,7 +214,6 @@ export class Lab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    Lab.#open.delete(this);
     for (const running of this.#running) {
       try {
         running.process.kill("SIGKILL");
@@ -224,6 +223,8 @@ export class Lab implements AsyncDisposable {
       await running.end();
     }
     for (const namespace of [this.client, this.server]) await run("ip", ["netns", "del", namespace], { anyCode: true });
+    // Not before: disposeAll() waits for those that are being disposed of.
+    Lab.#open.delete(this);
   }
 }
 
