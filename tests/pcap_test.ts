@@ -13,13 +13,7 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 type Part = number[] | Uint8Array;
 
 function concat(...parts: Part[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
 }
 
 /** Number writers of one byte order. */

@@ -1,0 +1,217 @@
+/** Files of evidence: their digests, where rows are kept, and that nothing of it changes what was counted. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import { COUNTER_NAMES, noCounters } from "../src/counters.ts";
+import { IbsrError } from "../src/errors.ts";
+import { readEvidence } from "../src/evidence/read.ts";
+import type { Place } from "../src/evidence/rows.ts";
+import { openStore } from "../src/evidence/store.ts";
+import { type Input, listInputs } from "../src/input.ts";
+import { encoder, file, line5, line8, type Row, syns } from "./evidence_lines.ts";
+import { cellsOf, codesOf, ONE, read, storyOf } from "./evidences.ts";
+import { createRandom } from "./packets.ts";
+
+Deno.test("readEvidence() says that nothing is there where nothing is", async () => {
+  using evidence = await read([file("a.jsonl"), file("b.jsonl", "x")]);
+  assert.deepEqual([evidence.streams, evidence.range, evidence.versions, evidence.lines], [[], undefined, [], 1]);
+});
+
+Deno.test("readEvidence() expands a million overlapping ranges of ports without trying", async () => {
+  const dst_ports = Array<string>(100_000).fill("1-65535");
+  using evidence = await read([file("a.jsonl", line8(0, 1010, ONE, { dst_ports }))]);
+  const [interval] = [...evidence.streams[0]!.intervals()];
+  assert.deepEqual([interval!.ports.length, interval!.ports[0], interval!.ports.at(-1)], [65535, 1, 65535]);
+});
+
+Deno.test("readEvidence() names files by the digest of their stored bytes, and tells how far it is", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const text = encoder.encode(`${line8(0, 1010, ONE)}\n`), zstd = zstdCompressSync(text);
+    Deno.mkdirSync(`${folder}/b`);
+    Deno.writeFileSync(`${folder}/a.jsonl`, text);
+    Deno.writeFileSync(`${folder}/b/c.jsonl.zst`, zstd);
+    for (const name of ["status.jsonl", "export.jsonl", "notes.txt"]) {
+      Deno.writeTextFileSync(`${folder}/${name}`, "x\n");
+    }
+    const steps: (number | undefined)[][] = [];
+    using evidence = await read(listInputs([folder]), { progress: (...step) => steps.push(step) });
+    const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+    assert.deepEqual(evidence.files, [
+      { path: `${folder}/a.jsonl`, sha256: sha256(text), bytes: text.length, lines: 1 },
+      { path: `${folder}/b/c.jsonl.zst`, sha256: sha256(zstd), bytes: zstd.length, lines: 1 },
+    ]);
+    assert.deepEqual([evidence.duplicates, evidence.badLineCount], [1, 0]);
+    const total = text.length + zstd.length;
+    assert.deepEqual(steps, [[text.length, total], [total, total]]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("readEvidence() computes digests in a thread where files are large, and the same ones", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const blank = new Uint8Array(20 << 20).fill(0x20);
+    Deno.writeFileSync(`${folder}/a.jsonl`, blank);
+    Deno.writeFileSync(`${folder}/b.jsonl`, blank);
+    Deno.writeFileSync(`${folder}/c.jsonl.zst`, zstdCompressSync(encoder.encode(line8(0, 1010, ONE))));
+    using evidence = await read(listInputs([folder]));
+    for (const { path, sha256 } of evidence.files) {
+      assert.equal(sha256, createHash("sha256").update(Deno.readFileSync(path)).digest("hex"));
+    }
+    assert.equal(storyOf(evidence).length, 1);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("readEvidence() says that a file can't be opened, and stops at an abort", async () => {
+  const gone: Input = { ...listInputs([import.meta.filename!])[0]!, path: "gone" };
+  await assert.rejects(readEvidence([{ ...gone, read: () => Deno.openSync("/gone.jsonl").readable }]), /gone/);
+  const signal = AbortSignal.abort();
+  await assert.rejects(readEvidence([file("a.jsonl", line8(0, 1010, ONE))], { signal }), { name: "AbortError" });
+});
+
+Deno.test("readEvidence() leaves no temporary file behind, and says where one can't be made", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const lines = Array.from({ length: 50 }, (_, seq) => line8(seq, 1010 + 10 * seq, ONE));
+    const options = { memoryBytes: 0, temporaryDirectory: folder };
+    using evidence = await read([file("a.jsonl", ...lines)], options);
+    assert.equal(storyOf(evidence).length, 50);
+    assert.deepEqual([...Deno.readDirSync(folder)], []);
+    await assert.rejects(
+      readEvidence([file("a.jsonl", ...lines)], { ...options, temporaryDirectory: `${folder}/gone` }),
+      (error) => error instanceof IbsrError && error.kind === "storage" && error.message.includes(`${folder}/gone`),
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("intervals() gives intervals to keep, or ones that overwrite each other, with the same numbers", async () => {
+  const lines = Array.from(
+    { length: 9 },
+    (_, i) =>
+      line5(1060 + 60 * i, [
+        ["10.0.0.1", 80, syns(9 * i + 9)],
+        ...(i % 3 ? ONE : []).map(([, ...r]): Row => ["10.0.0.2", ...r]),
+      ]),
+  );
+  const v8 = Array.from(
+    { length: 9 },
+    (_, i) => line8(i, 1010 + 10 * i, i % 2 ? ONE : [["10.0.0.3", 80, syns(i + 1)], ...ONE]),
+  );
+  for (const input of [file("a.jsonl", ...lines), file("a.jsonl", ...v8)]) {
+    using evidence = await read([input]);
+    const [stream] = evidence.streams, kept = [...stream!.intervals()].map((i) => cellsOf(evidence, i));
+    const passing: string[][] = [];
+    for (const interval of stream!.intervals({ reuse: true })) passing.push(cellsOf(evidence, interval));
+    assert.deepEqual(passing, kept);
+  }
+});
+
+Deno.test("openStore() gives back what lies in memory and what lies in its file", async () => {
+  using store = openStore({ memoryBytes: 10 << 20 });
+  const random = createRandom(6).word, places: { place: Place; seed: number }[] = [];
+  for (let n = 0; n < 60; n++) {
+    const seed = random() & 255, { place, bytes } = store.reserve(8 * (1 + random() % (n % 20 ? 1 << 16 : 1 << 20)));
+    for (let i = 0; i < bytes.length; i++) bytes[i] = seed + i;
+    places.push({ place, seed });
+    await store.settle();
+  }
+  await store.flush();
+  for (const { place, seed } of places.sort(() => random() % 3 - 1)) {
+    const bytes = store.read(place);
+    assert.deepEqual([bytes.length, bytes.byteOffset % 8], [place.length, 0]);
+    assert.ok(bytes.every((byte, i) => byte === (seed + i & 255)));
+  }
+});
+
+/** Cells by interval and key, as they are written in either mode. */
+interface Truth {
+  begin: number;
+  end: number;
+  run: number;
+  rows: Row[];
+}
+
+/** Several runs of a collector, one after the other, with gaps, idle sources and new ones. */
+function anyTruth(random: () => number, iface: number): Truth[] {
+  const truth: Truth[] = [];
+  let now = 1000 + random() % 1000;
+  for (let runs = 1 + random() % 3; runs > 0; runs--) {
+    const run = now;
+    for (let n = 1 + random() % 8; n > 0; n--) {
+      const begin = now, keys = new Set(Array.from({ length: random() % 6 }, () => random() % 12));
+      now += 1 + random() % 90;
+      const rows = [...keys].sort((a, b) => a - b).map((key): Row => [
+        ...[`10.0.${iface}.${key >> 1}`, key & 1 ? 443 : 80] as [string, number],
+        syns(1 + random() % 500, { rst: random() % 9 }),
+      ]);
+      truth.push({ begin, end: now, run, rows });
+    }
+    now += 10 + random() % 500;
+  }
+  return truth;
+}
+
+/** The lines of a stream: deltas of version 8, or sums of version 7 since the run began. */
+function linesOf(truth: Truth[], version: 7 | 8, iface: string): string[] {
+  const sums = new Map<string, Row>();
+  let run = -1, seq = 0;
+  return truth.map((t) => {
+    if (t.run !== run) {
+      sums.clear();
+      [run, seq] = [t.run, 0];
+    }
+    if (version === 8) {
+      const more = { interval_sec: t.end - t.begin, run_id: t.run * 1000, base_ts_unix_sec: t.run, iface };
+      return line8(seq++, t.end, t.rows, more);
+    }
+    for (const [address, port, counters] of t.rows) {
+      const sum = sums.get(`${address} ${port}`)?.[2] ?? noCounters(), next = noCounters();
+      for (const name of COUNTER_NAMES) next[name] = sum[name] + counters[name];
+      sums.set(`${address} ${port}`, [address, port, next]);
+    }
+    return line5(t.end, [...sums.values()], { version: 7, run_id: t.run, base_ts_unix_sec: t.run });
+  });
+}
+
+Deno.test("readEvidence() gives what was counted, however it was written, split, copied, compressed and mixed", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (let seed = 1; seed <= 60; seed++) {
+      const random = createRandom(seed).word, home = `${folder}/${seed}`;
+      const old = anyTruth(random, 0), streams = [anyTruth(random, 1), anyTruth(random, 2)];
+      const lines = [...linesOf(old, 7, ""), ...streams.flatMap((truth, i) => linesOf(truth, 8, `eth${i}`))];
+      const copies = lines.filter(() => random() % 5 === 0);
+      const files = Array.from({ length: 1 + random() % 5 }, (): string[] => []);
+      for (const line of [...lines, ...copies]) {
+        const file = files[random() % files.length]!;
+        file.splice(random() % (file.length + 1), 0, line);
+      }
+      Deno.mkdirSync(home);
+      for (const [i, file] of files.entries()) {
+        const bytes = encoder.encode(file.join("\n") + (random() % 2 ? "\n" : ""));
+        const [ending, stored] = [["", bytes], [".gz", gzipSync(bytes)], [
+          ".zst",
+          zstdCompressSync(bytes),
+        ]][random() % 3]!;
+        Deno.writeFileSync(`${home}/snapshot_${i}.jsonl${ending as string}`, stored as Uint8Array);
+      }
+      using evidence = await read(listInputs([home]), { memoryBytes: random() % 3 * 1000, temporaryDirectory: folder });
+      assert.deepEqual([evidence.badLineCount, evidence.duplicates], [0, copies.length], `seed ${seed}`);
+      const expected = [old, ...streams].map((truth) =>
+        truth.map(({ begin, end, rows }) =>
+          `${begin}-${end}: ${rows.map(([a, port, c]) => `${a} ${port} ${c.syn} ${c.packets}`).join(", ")}`
+        )
+      );
+      assert.deepEqual(evidence.streams.map((_, i) => storyOf(evidence, i)), expected, `seed ${seed}`);
+      assert.deepEqual(codesOf(evidence), ["unnamed_streams"]);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
