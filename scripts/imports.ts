@@ -53,7 +53,7 @@ function isPure(path: string): boolean {
 
 /** What only the named files may contain. */
 const OWNERS: { what: string; pattern: RegExp; files: RegExp }[] = [
-  { what: "FFI", pattern: /Deno\.(dlopen|Unsafe\w+)/, files: /^src\/(xdp|libc|process|fleet\/chdb)\.ts$/ },
+  { what: "FFI", pattern: /Deno\.(dlopen|Unsafe\w+)/, files: /^src\/(xdp|libbpf|libc|process|fleet\/chdb)\.ts$/ },
   // S3, and the one other server that a user can name: an SQL engine, to which S3's signatures mean nothing.
   { what: "fetch()", pattern: /\bfetch\(/, files: /^src\/(s3\/|fleet\/http\.ts$)/ },
   // Engines are asked for their progress, and told to end until they have.
