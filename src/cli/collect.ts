@@ -57,7 +57,7 @@ export function chooseInterfaces(values: Pick<CollectValues, "iface">): string[]
   const interfaces = values.iface.length > 0 ? [...new Set(values.iface)] : defaultInterfaces();
   if (interfaces.length > 0) return interfaces;
   throw new IbsrError("usage", "Cannot choose an interface: there is no default route", {
-    hint: "-i NAME names one; `ip link` lists them",
+    hint: "-i IFACE names one; `ip link` lists them",
   });
 }
 

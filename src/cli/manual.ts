@@ -6,7 +6,7 @@ import type { Described } from "./help.ts";
 import type { Option } from "./options.ts";
 
 /** What ended the program, by exit code, for those who script it. */
-const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
+export const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
   usage: "The command line or the configuration is wrong.",
   data: "Input can't be read as what it should be.",
   network: "The network, or what is behind it, can't be reached.",

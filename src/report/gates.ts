@@ -45,7 +45,8 @@ export interface Judgement {
   reason: string;
 }
 
-const GATES = {
+/** The gates, in the order of a report. */
+export const GATES = {
   observation: { title: "observation time", unit: "sec", option: "--min-days" },
   coverage: { title: "share of the time that was watched", unit: "share", option: "--min-coverage" },
   loss: { title: "share of packets that no source could be named for", unit: "share", option: "--max-loss" },
