@@ -65,7 +65,8 @@ if (Deno.args.length > 0) {
   await runCheck("deno task lint", ["task", "lint"]);
   await runCheck("deno task check", ["task", "check"]);
   // Tests on the kernel measure and share two CPUs with what they measure, as does a browser: one at a time.
-  const tests = listTests("tests"), alone = tests.filter((path) => /^tests\/(browser|kernel|cli|compile)\//.test(path));
+  const tests = listTests("tests");
+  const alone = tests.filter((path) => /^tests\/((browser|kernel|cli|compile)\/|docs_test)/.test(path));
   await runTests(["--parallel", ...tests.filter((path) => !alone.includes(path))]);
   await runTests(alone);
 }

@@ -1,0 +1,247 @@
+/**
+ * The documentation against the program: what it shows is run, what it names exists, what is generated is in step.
+ *
+ * In README.md, CONTRIBUTING.md, SECURITY.md and docs/*.md: a `console` block is a transcript (tests/transcript.ts), all
+ * of a page in one folder, with scripts/ of the project in it; steps of root run in a namespace with an interface eth0.
+ * Every line of any block and every piece of code that begins with `ibsr` must parse against the option tables.
+ */
+import assert from "node:assert/strict";
+import { Ajv2020 } from "ajv";
+import { listPages, renderPage } from "../scripts/docs.ts";
+import { COMMANDS } from "../src/cli/commands.ts";
+import { readArguments, resolveOptions } from "../src/cli/options.ts";
+import { IbsrError } from "../src/errors.ts";
+import schema from "../src/snapshot.schema.json" with { type: "json" };
+import { Lab, run } from "./kernel/lab.ts";
+import { testWith } from "./needs.ts";
+import { parseTranscript, prepareFolder, runSteps, type Step } from "./transcript.ts";
+
+const ROOT = new URL("../", import.meta.url);
+/** Pages that others write, which may be linked before they are there. */
+const AWAITED = ["docs/performance.md", "docs/fleet.md"];
+
+const pages = listPages().map((path) => ({ path, text: Deno.readTextFileSync(new URL(path, ROOT)) }));
+
+/** The fenced blocks of a page, with their language. */
+function blocksOf(text: string): { language: string; body: string }[] {
+  return [...text.matchAll(/^( *)```(\w*)\n(.*?)^ *```$/gms)].map(([, indent, language, body]) => ({
+    language: language!,
+    body: body!.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
+  }));
+}
+
+// ------------------------------------------------------------------------------------------------- sessions
+
+/** A network namespace with an interface eth0 and a default route, until it is disposed of. */
+async function makeHost(): Promise<AsyncDisposable & { by: string[] }> {
+  const lab = await Lab.create();
+  const ip = (...args: string[]) => run("ip", ["-n", lab.server, ...args]);
+  await ip("link", "set", "server", "down");
+  await ip("link", "set", "server", "name", "eth0");
+  await ip("link", "set", "eth0", "up");
+  await ip("route", "add", "default", "dev", "eth0");
+  return { by: ["ip", "netns", "exec", lab.server], [Symbol.asyncDispose]: () => lab[Symbol.asyncDispose]() };
+}
+
+async function runPage(steps: readonly Step[], by: readonly string[]): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "ibsr-docs-" });
+  try {
+    await prepareFolder(folder);
+    await Deno.symlink(new URL("scripts", ROOT).pathname, `${folder}/scripts`);
+    await Deno.writeTextFile(`${folder}/.config.jsonc`, "{}"); // not this host's
+    await runSteps(steps, { folder, by, environment: { IBSR_CONFIG: `${folder}/.config.jsonc` } });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (const { path, text } of pages) {
+  const steps = blocksOf(text).filter(({ language }) => language === "console")
+    .flatMap(({ body }) => parseTranscript(body));
+  if (steps.length === 0) continue;
+  const name = `the sessions of ${path} go as they are shown`;
+  if (!steps.some((step) => step.root)) Deno.test(name, () => runPage(steps, []));
+  else {
+    testWith("kernel", name, async () => {
+      await using host = await makeHost();
+      await runPage(steps, host.by);
+    });
+  }
+}
+
+// ------------------------------------------------------------------------------------------- command lines
+
+/** A command line's words as a shell splits them, up to where another command begins. */
+function splitWords(line: string): string[] {
+  const words: string[] = [];
+  for (const [token] of line.matchAll(/(?:[^\s'"|;&<>()]|'[^']*'|"[^"]*"|\((?!\s)[^)]*\))+|[|;&<>()]/g)) {
+    if (/^[|;&<>()]$/.test(token)) break;
+    if (token.startsWith("#")) break;
+    words.push(token.replaceAll(/['"]/g, ""));
+  }
+  return words;
+}
+
+/** All command lines of ibsr in a page: those of blocks may be run as they are, those in text may lack values. */
+function commandLines(text: string): { line: string; whole: boolean }[] {
+  const found: { line: string; whole: boolean }[] = [];
+  const add = (code: string, whole: boolean) => {
+    for (const part of code.split(/\||&&|;|\n/)) {
+      const [, line] = /^\s*(?:[$#] )?(?:\(?[A-Z_]+=\S+ )*(?:busy |sudo )?(ibsr(?: .*)?)$/.exec(part) ?? [];
+      if (line !== undefined) found.push({ line, whole });
+    }
+  };
+  for (const { language, body } of blocksOf(text)) {
+    if (language === "sh") add(body, true);
+    if (language === "console") { for (const { command } of parseTranscript(body)) add(command, true); }
+  }
+  const prose = text.replaceAll(/^ *```.*?^ *```$/gms, "");
+  for (const [, code] of prose.matchAll(/`([^`\n]+)`/g)) add(code!, false);
+  return found;
+}
+
+/** What is wrong with a command line; undefined if nothing is. */
+function checkLine(line: string, whole: boolean): string | undefined {
+  const [, ...words] = splitWords(line.replaceAll(/…|\[[^\]]*\]/g, ""));
+  if (words.length === 0 || /^(COMMAND|X|--help|--version|help)$/.test(words[0]!)) return undefined;
+  const command = COMMANDS.find(({ name }) => name.split(" ").every((word, i) => words[i] === word));
+  if (!command) {
+    // "ibsr config" stands for both of its commands, in text.
+    return !whole && words.length === 1 && COMMANDS.some(({ name }) => name.startsWith(`${words[0]} `))
+      ? undefined
+      : "no such command";
+  }
+  const rest = words.slice(command.name.split(" ").length);
+  try {
+    const { layer, operands } = readArguments(
+      command.options,
+      whole ? rest : rest.map((word) => word.replace(/,$/, "")),
+    );
+    if (operands.length > 0 && !command.operands) return `unexpected "${operands[0]}"`;
+    if (whole) resolveOptions(command.options, [layer]);
+    return undefined;
+  } catch (error) {
+    // In text an option may stand without its value.
+    if (error instanceof IbsrError) return !whole && /needs a value/.test(error.message) ? undefined : error.message;
+    throw error;
+  }
+}
+
+Deno.test("every command line of ibsr in the documentation parses, and bad ones are seen", () => {
+  const wrong = pages.flatMap(({ path, text }) =>
+    commandLines(text).flatMap(({ line, whole }) => {
+      const problem = checkLine(line, whole);
+      return problem === undefined ? [] : [`${path}: ${line}: ${problem}`];
+    })
+  );
+  assert.deepEqual(wrong, []);
+  assert.ok(pages.flatMap(({ text }) => commandLines(text)).length > 60);
+  assert.match(checkLine("ibsr colect -p 443", true)!, /no such command/);
+  assert.match(checkLine("ibsr collect --dst-prot 443", true)!, /not an option/);
+  assert.match(checkLine("ibsr collect -p 443 --map-size 5", true)!, /whole number/);
+  assert.match(checkLine("ibsr collect --map-sise", false)!, /not an option/);
+  assert.deepEqual(commandLines("```sh\nibsr check && ibsr status | head\n```\n"), [
+    { line: "ibsr check ", whole: true },
+    { line: "ibsr status ", whole: true },
+  ]);
+});
+
+Deno.test("every option that the documentation names exists", () => {
+  const known = new Set(COMMANDS.flatMap(({ options }) => Object.keys(options)));
+  const wrong = pages.flatMap(({ path, text }) =>
+    [...text.matchAll(/`--([a-z][a-z0-9-]*)/g)].filter(([, name]) => !known.has(name!) && name !== "help")
+      .map(([, name]) => `${path}: --${name}`)
+  );
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("every command is documented with all of its options", () => {
+  const page = pages.find(({ path }) => path === "docs/configuration.md")!.text;
+  for (const { name, options } of COMMANDS) {
+    const from = page.indexOf(`\n### ibsr ${name}\n`);
+    assert.ok(from > 0, name);
+    const section = page.slice(from, page.indexOf("\n### ", from + 1) + 1 || undefined);
+    for (const option of Object.keys(options).filter((o) => !["log-format", "verbose", "help"].includes(o))) {
+      assert.ok(section.includes(`\`--${option}\``), `${name} --${option}`);
+    }
+  }
+});
+
+// ---------------------------------------------------------------------------------------- links, generated parts
+
+/** The anchor that GitHub gives a heading. */
+function anchorOf(heading: string): string {
+  return heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").trim().replaceAll(/\s/g, "-");
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(new URL(path, ROOT));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("every link leads to a file and a heading that are there, and every page is linked from the README", () => {
+  const wrong: string[] = [], linked = new Set<string>(["README.md"]);
+  for (const { path, text } of pages) {
+    const prose = text.replaceAll(/^ *```.*?^ *```$/gms, "");
+    for (const [, target] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target!)) continue;
+      const [file = "", anchor] = target!.split("#");
+      const at = file === "" ? path : new URL(file, new URL(path, "file:///")).pathname.slice(1);
+      if (path === "README.md") linked.add(at);
+      if (!exists(at)) {
+        if (!AWAITED.includes(at)) wrong.push(`${path}: ${target}`);
+        continue;
+      }
+      if (anchor === undefined) continue;
+      const headings = [...Deno.readTextFileSync(new URL(at, ROOT)).matchAll(/^#+ (.*)$/gm)].map(([, h]) =>
+        anchorOf(h!)
+      );
+      if (!headings.includes(anchor)) wrong.push(`${path}: ${target}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+  assert.deepEqual(pages.map(({ path }) => path).filter((path) => !linked.has(path) && !AWAITED.includes(path)), []);
+});
+
+Deno.test("every file that the documentation names in code is there", () => {
+  const wrong = pages.flatMap(({ path, text }) =>
+    [...text.matchAll(/`((?:src|scripts|tests|bpf)\/[\w./-]+)`/g)].filter(([, file]) => !exists(file!))
+      .map(([, file]) => `${path}: ${file}`)
+  );
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("the generated parts of the documentation are what `deno task docs` writes", async () => {
+  for (const { path, text } of pages) {
+    if (text.includes("<!-- generated:")) assert.equal(text, await renderPage(text), `${path}: deno task docs`);
+  }
+});
+
+Deno.test("the sample's snapshots are of version 8, by the schema, and the same at every run", async () => {
+  const validate = new Ajv2020({ strict: false }).compile(schema);
+  const folders = [await Deno.makeTempDir(), await Deno.makeTempDir()];
+  try {
+    for (const folder of folders) await run(new URL("scripts/sample", ROOT).pathname, [folder]);
+    const [first, second] = folders as [string, string];
+    const names = [...Deno.readDirSync(first)].map(({ name }) => name).sort();
+    assert.equal(names.length, 168);
+    for (const name of names) {
+      const text = Deno.readTextFileSync(`${first}/${name}`);
+      assert.equal(text, Deno.readTextFileSync(`${second}/${name}`));
+      const line = text.slice(0, text.indexOf("\n"));
+      assert.ok(validate(JSON.parse(line)), JSON.stringify(validate.errors));
+    }
+  } finally {
+    for (const folder of folders) await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the README's picture is a PNG of less than 300 kB", () => {
+  const picture = Deno.readFileSync(new URL("docs/report.png", ROOT));
+  assert.deepEqual([...picture.subarray(0, 4)], [0x89, 0x50, 0x4e, 0x47]);
+  assert.ok(picture.length < 300_000);
+});
