@@ -13,6 +13,7 @@ import { readArguments, resolveOptions } from "../src/cli/options.ts";
 import { IbsrError } from "../src/errors.ts";
 import schema from "../src/snapshot.schema.json" with { type: "json" };
 import { Lab, run } from "./kernel/lab.ts";
+import { Machine } from "./kernel/machine.ts";
 import { testWith } from "./needs.ts";
 import { parseTranscript, prepareFolder, runSteps, type Step } from "./transcript.ts";
 
@@ -68,6 +69,22 @@ for (const { path, text } of pages) {
     });
   }
 }
+
+testWith("machine", "the collector of docs/deployment.md is a service by the commands that are shown", async () => {
+  const page = pages.find(({ path }) => path === "docs/deployment.md")!;
+  const [shown] = blocksOf(page.text).filter(({ language }) => language === "sh");
+  await using machine = await Machine.boot();
+  await machine.exec("ip", ["route", "add", "default", "dev", "v0"]);
+  // From source the program can't tell its own path; `check` warns of the clock.
+  const commands = shown!.body.replace("ibsr systemd install", "$& --program /usr/local/bin/ibsr")
+    .replace(/^ibsr check$/m, "$& || [ $? = 1 ]").replace(/^ibsr status$/m, "sleep 1; $&");
+  const { stdout } = await machine.exec("sh", ["-ec", commands]);
+  assert.match(stdout, /^\/etc\/ibsr\/ibsr\.jsonc: nothing is wrong$/m);
+  assert.match(stdout, /^pass {2}interface v0 /m);
+  assert.match(stdout, /^collector {2}running since /m);
+  await machine.exec("systemctl", ["disable", "--now", "ibsr.service"]);
+  await machine.exec("ibsr", ["systemd", "uninstall"]);
+});
 
 // ------------------------------------------------------------------------------------------- command lines
 
