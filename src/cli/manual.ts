@@ -2,6 +2,7 @@
  * The man page, from the command and option tables, in the man(7) macros.
  */
 import { EXIT } from "../errors.ts";
+import { CONFIG_PATH } from "./config.ts";
 import type { Described } from "./help.ts";
 import type { Option } from "./options.ts";
 
@@ -30,6 +31,17 @@ export function manualPage(commands: readonly Described[], version: string): str
     "done from the files that this leaves behind. It blocks nothing.",
     ".SH COMMANDS",
     ...commands.flatMap(describeCommand),
+    ".SH FILES",
+    ...definition(
+      CONFIG_PATH,
+      "The config file: JSON with comments, whose keys are the options' names. Need not exist.",
+    ),
+    ...definition("/var/lib/ibsr/snapshots", "The spool of the collector, unless --out-dir names another."),
+    ".SH ENVIRONMENT",
+    ...definition("IBSR_CONFIG", "Another config file."),
+    ...definition("IBSR_…", "Options of commands that read the config file: IBSR_MAP_SIZE is --map-size."),
+    ...definition("NO_COLOR", "No colors, even on a terminal."),
+    ...definition("SOURCE_DATE_EPOCH", "The time that reports say they were made at, in seconds since 1970."),
     ".SH EXIT STATUS",
     ...definition("0", "Success."),
     ...Object.entries(EXIT).flatMap(([kind, code]) =>
@@ -56,6 +68,7 @@ function describeOption(name: string, option: Option<unknown>): string[] {
   const notes = [
     choices ? `One of: ${choices.join(", ")}.` : "",
     option.repeat ? "Repeatable." : "",
+    option.live ? "Live." : "",
     option.default !== undefined || option.defaultHelp ? `Default: ${option.defaultHelp ?? option.default}.` : "",
   ];
   return [

@@ -21,7 +21,9 @@ export function runVersion({ json }: Values<typeof VERSION_OPTIONS>, { print }: 
 export function runCompletions(_values: unknown, { operands: [name, ...more], print, commands }: Context): number {
   const shell = SHELLS.find((s) => s === name);
   if (!shell || more.length > 0) {
-    throw new IbsrError("usage", `Cannot write completions: expected one of ${SHELLS.join(", ")}`);
+    throw new IbsrError("usage", `Cannot write completions: expected one of ${SHELLS.join(", ")}`, {
+      hint: "source <(ibsr completions bash)",
+    });
   }
   print(completionScript(shell, commands));
   return 0;

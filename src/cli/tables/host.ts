@@ -5,9 +5,11 @@ import { CONFIGURED, defineCommand, JSON_OUTPUT, SPOOL } from "../command.ts";
 import { flag, option } from "../options.ts";
 import { COLLECT_OPTIONS } from "./collect.ts";
 
-/** The options of `collect` that say what is needed of the host. */
+/** The options of `collect` that say what is needed of the host; nothing is read again while these commands run. */
 function pick<const N extends keyof typeof COLLECT_OPTIONS>(...names: N[]): Pick<typeof COLLECT_OPTIONS, N> {
-  return Object.fromEntries(names.map((name) => [name, COLLECT_OPTIONS[name]])) as Pick<typeof COLLECT_OPTIONS, N>;
+  const still = (name: N) =>
+    Object.fromEntries(Object.entries(COLLECT_OPTIONS[name]).filter(([key]) => key !== "live"));
+  return Object.fromEntries(names.map((name) => [name, still(name)])) as unknown as Pick<typeof COLLECT_OPTIONS, N>;
 }
 
 export const CHECK_OPTIONS = {

@@ -5,9 +5,11 @@ import { COMMON, defineCommand } from "../command.ts";
 import { choiceKind, option, secondsKind, textKind } from "../options.ts";
 import { COLLECT_OPTIONS } from "./collect.ts";
 
+const { live: _, ...DST_PORT } = COLLECT_OPTIONS["dst-port"], { live: __, ...DST_PORTS } = COLLECT_OPTIONS["dst-ports"];
+
 export const REPLAY_OPTIONS = {
-  "dst-port": { ...COLLECT_OPTIONS["dst-port"], defaultHelp: "all" },
-  "dst-ports": COLLECT_OPTIONS["dst-ports"],
+  "dst-port": { ...DST_PORT, defaultHelp: "all" },
+  "dst-ports": DST_PORTS,
   engine: option(choiceKind("ENGINE", ["auto", "kernel", "model"]), {
     group: "What to count",
     default: "auto",
