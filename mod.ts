@@ -6,7 +6,7 @@
  * import { assessPolicy, defaultPolicy, listInputs, readEvidence, renderHtml } from "./mod.ts";
  *
  * using evidence = await readEvidence(listInputs(["/var/lib/ibsr/snapshots"]));
- * const assessment = assessPolicy(evidence, defaultPolicy({ synRate: 50 }), { limits: { minDays: 3 } });
+ * const assessment = await assessPolicy(evidence, defaultPolicy({ synRate: 50 }), { limits: { minDays: 3 } });
  * console.log(assessment.summary.verdict, assessment.summary.verdict_reason);
  * await Deno.writeTextFile("report.html", [...renderHtml(assessment)].join(""));
  * ```

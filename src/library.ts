@@ -74,14 +74,14 @@ export interface AssessPolicyOptions {
  *
  * @throws {IbsrError} `usage`: a text that is neither an address nor a CIDR.
  */
-export function assessPolicy(
+export async function assessPolicy(
   evidence: AssessedEvidence,
   policy: Policy | DefaultPolicy,
   options: AssessPolicyOptions = {},
-): Assessment {
+): Promise<Assessment> {
   const { thresholds, allowlist = [] } = "thresholds" in policy ? policy : {};
   const { limits, generatedAtUnixSec, ports } = options;
-  return assess(evidence, policy, {
+  return await assess(evidence, policy, {
     ibsrVersion: project.version,
     generatedAtUnixSec,
     options: {},

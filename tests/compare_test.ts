@@ -34,20 +34,19 @@ function evidenceOf(rows: readonly (readonly Row[])[], hostname = "h"): Assessed
   };
 }
 
-function compareAll(evidence: AssessedEvidence, policies: Record<string, Policy>) {
-  const compared = Object.entries(policies).map(([name, policy], i): Compared => ({
-    name,
-    directory: `${i + 1}-x`,
-    policy,
-    assessment: assess(evidence, policy, {
+async function compareAll(evidence: AssessedEvidence, policies: Record<string, Policy>) {
+  const compared: Compared[] = [];
+  for (const [i, [name, policy]] of Object.entries(policies).entries()) {
+    const assessment = await assess(evidence, policy, {
       ibsrVersion: "test",
       options: {},
       limits: DEFAULT_LIMITS,
       allowlist: createPrefixSet([]),
       selfAddresses: createPrefixSet([]),
       floodRate: 100,
-    }),
-  }));
+    });
+    compared.push({ name, directory: `${i + 1}-x`, policy, assessment });
+  }
   return compare(evidence, compared);
 }
 
@@ -58,8 +57,8 @@ const ROWS: Row[][] = Array.from({ length: 6 }, () => [
   { source: "192.0.2.3", port: 443, syn: 1, handshake_ack: 1, data: 8 },
 ]);
 
-Deno.test("compare() of two versions of a file says exactly what is newly blocked and what no longer", () => {
-  const comparison = compareAll(evidenceOf(ROWS), {
+Deno.test("compare() of two versions of a file says exactly what is newly blocked and what no longer", async () => {
+  const comparison = await compareAll(evidenceOf(ROWS), {
     old: blocklist(["192.0.2.1", "192.0.2.2"]),
     new: blocklist(["192.0.2.2", "192.0.2.3"]),
   });
@@ -74,18 +73,18 @@ Deno.test("compare() of two versions of a file says exactly what is newly blocke
   assert.deepEqual(comparison.policies.map((p) => p.sources.certain), [2, 2]);
 });
 
-Deno.test("compare() of a policy with itself finds no difference", () => {
+Deno.test("compare() of a policy with itself finds no difference", async () => {
   const policy = blocklist(["192.0.2.1", "192.0.2.2"]);
-  const [pair] = compareAll(evidenceOf(ROWS), { a: policy, b: policy }).pairs;
+  const [pair] = (await compareAll(evidenceOf(ROWS), { a: policy, b: policy })).pairs;
   assert.deepEqual(pair!.packets.only_first, { lower: 0, upper: 0 });
   assert.deepEqual(pair!.packets.only_second, { lower: 0, upper: 0 });
   assert.deepEqual([pair!.newly_blocked, pair!.no_longer_blocked, pair!.sources.undecided], [[], [], 0]);
 });
 
-Deno.test("compare() sees who begins earlier, and leaves undecided what bounds leave open", () => {
+Deno.test("compare() sees who begins earlier, and leaves undecided what bounds leave open", async () => {
   const early = blocklist(["192.0.2.1"]), late = blocklist(["192.0.2.1"], { fromMs: 25_000 });
   const ending = blocklist(["192.0.2.1"], { fromMs: 55_000 });
-  const { pairs } = compareAll(evidenceOf(ROWS), { early, late, ending });
+  const { pairs } = await compareAll(evidenceOf(ROWS), { early, late, ending });
   assert.deepEqual(pairs[0]!.earlier, { first: 1, second: 0, same: 0 });
   assert.deepEqual(pairs[0]!.packets.both, { lower: 30, upper: 40 });
   assert.deepEqual(pairs[0]!.packets.only_first, { lower: 20, upper: 30 });
@@ -116,10 +115,10 @@ Deno.test("addAgreement()'s bounds hold what two policies drop together and alon
   }
 });
 
-Deno.test("a comparison's texts hold every policy and pair, and foreign names in them stay text", () => {
+Deno.test("a comparison's texts hold every policy and pair, and foreign names in them stay text", async () => {
   const evil = `<script>alert(1)</script>|*x*[a](http://e)`;
   const evidence = evidenceOf(ROWS, evil);
-  const comparison = compareAll(evidence, {
+  const comparison = await compareAll(evidence, {
     [evil]: blocklist(["192.0.2.1"]),
     b: blocklist(["192.0.2.2"]),
     c: blocklist([]),

@@ -77,17 +77,17 @@ Deno.test("assessPolicy() with the defaults says what the report says, and limit
   const folder = await writeSituation("ready");
   try {
     using evidence = await readEvidence(listInputs([folder]));
-    const { summary } = assessPolicy(evidence, defaultPolicy());
+    const { summary } = await assessPolicy(evidence, defaultPolicy());
     const expected = JSON.parse(await Deno.readTextFile(expectedPath("ready")));
     for (const part of ["verdict", "verdict_reason", "impact", "gates", "sweep", "spoofing"] as const) {
       assert.deepEqual(JSON.parse(JSON.stringify(summary[part])), expected[part], part);
     }
-    const verdictOf = (
+    const verdictOf = async (
       ...options: Parameters<typeof assessPolicy> extends [unknown, unknown, ...infer R] ? R : never
-    ) => assessPolicy(evidence, defaultPolicy(), ...options).summary.verdict;
-    assert.equal(verdictOf({ limits: { minDays: DEFAULT_LIMITS.minDays + 1 } }), "INSUFFICIENT EVIDENCE");
-    assert.equal(verdictOf({ selfAddresses: ["203.0.113.0/24"] }), "NOT READY");
-    const spared = assessPolicy(evidence, defaultPolicy({ allowlist: ["203.0.113.5"] }));
+    ) => (await assessPolicy(evidence, defaultPolicy(), ...options)).summary.verdict;
+    assert.equal(await verdictOf({ limits: { minDays: DEFAULT_LIMITS.minDays + 1 } }), "INSUFFICIENT EVIDENCE");
+    assert.equal(await verdictOf({ selfAddresses: ["203.0.113.0/24"] }), "NOT READY");
+    const spared = await assessPolicy(evidence, defaultPolicy({ allowlist: ["203.0.113.5"] }));
     assert.equal(spared.summary.would_block_sources.possible, 0);
     assert.deepEqual(spared.rules.exceptions, ["203.0.113.5"]);
     assert.match([...renderHtml(spared)].join(""), /NOT READY/);
@@ -102,7 +102,7 @@ Deno.test("readPolicy() reads an engine's files, and says what is wrong with the
   const folder = await writeSituation("ready");
   try {
     using evidence = await readEvidence(listInputs([folder]));
-    const { summary } = assessPolicy(evidence, readPolicy([{ path: "rules.toml", text: rule }]));
+    const { summary } = await assessPolicy(evidence, readPolicy([{ path: "rules.toml", text: rule }]));
     assert.deepEqual([summary.policy.engine, summary.would_block_sources.certain], ["ironpost", 1]);
     assert.equal(summary.sweep, null);
   } finally {

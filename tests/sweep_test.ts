@@ -20,7 +20,7 @@ const NATIVE: NativeOptions = {
 };
 
 /** The report of a policy on one stream. */
-function report(native: NativeOptions, intervals: readonly Interval[], sources: ReturnType<typeof makeSources>) {
+async function report(native: NativeOptions, intervals: readonly Interval[], sources: ReturnType<typeof makeSources>) {
   const ends = intervals.map((interval) => interval.endMs);
   const evidence = {
     sources,
@@ -29,10 +29,11 @@ function report(native: NativeOptions, intervals: readonly Interval[], sources: 
     range: { beginMs: intervals[0]!.beginMs, endMs: Math.max(...ends) },
   };
   const { windowMs, synRate, successRatio, blockDurationMs } = native, none = createPrefixSet([]);
-  return assess(evidence, nativePolicy(native), {
+  const { summary } = await assess(evidence, nativePolicy(native), {
     ...{ ibsrVersion: "", options: {}, limits: DEFAULT_LIMITS, allowlist: none, selfAddresses: none, floodRate: 100 },
     sweep: { windowMs, synRate, successRatio, blockDurationMs },
-  }).summary;
+  });
+  return summary;
 }
 
 /** Sources that flood at all rates of the grid, now and then, with more or less use beside it. */
@@ -53,12 +54,12 @@ function randomStream(random: () => number, stepMs: number) {
   return { sources, intervals };
 }
 
-Deno.test("each point of the sweep is what a policy with its thresholds says, never more effect nor less harm", () => {
+Deno.test("each point of the sweep is what a policy with its thresholds says, never more effect nor less harm", async () => {
   const random = createRandom(5).share;
   let equal = 0, all = 0;
   for (let round = 0; round < 12; round++) {
     const stepMs = [2000, 5000, 10_000, 60_000][round % 4]!, { sources, intervals } = randomStream(random, stepMs);
-    const { sweep } = report(NATIVE, intervals, sources);
+    const { sweep } = await report(NATIVE, intervals, sources);
     assert.ok(sweep);
     for (const point of sweep.points.filter(() => random() < 0.15)) {
       const native = {
@@ -67,7 +68,7 @@ Deno.test("each point of the sweep is what a policy with its thresholds says, ne
         synRate: point.syn_rate,
         successRatio: point.success_ratio,
       };
-      const other = report(native, intervals, sources), where = `${stepMs} ${JSON.stringify(point)}`;
+      const other = await report(native, intervals, sources), where = `${stepMs} ${JSON.stringify(point)}`;
       // None of these sources looks legitimate: all of their SYNs count.
       const share = other.impact.syn.lower / other.traffic.syn;
       assert.ok(point.blocked_abusive_syn_share <= share + 1e-9, `${where}: effect ${share}`);
@@ -75,16 +76,17 @@ Deno.test("each point of the sweep is what a policy with its thresholds says, ne
       all++;
       if (Math.abs(point.blocked_abusive_syn_share - share) < 1e-9) equal++;
     }
-    assert.deepEqual(sweep.default.sources, report(NATIVE, intervals, sources).would_block_sources.possible);
+    const { would_block_sources } = await report(NATIVE, intervals, sources);
+    assert.deepEqual(sweep.default.sources, would_block_sources.possible);
   }
   assert.ok(all > 200 && equal > 0.8 * all, `${equal} of ${all}`);
 });
 
-Deno.test("a higher rate of the sweep never blocks more, nor does a lower ratio", () => {
+Deno.test("a higher rate of the sweep never blocks more, nor does a lower ratio", async () => {
   const random = createRandom(9).share;
   for (let round = 0; round < 8; round++) {
     const { sources, intervals } = randomStream(random, [2000, 10_000, 30_000, 60_000][round % 4]!);
-    const { points } = report(NATIVE, intervals, sources).sweep!;
+    const { points } = (await report(NATIVE, intervals, sources)).sweep!;
     for (const a of points) {
       for (const b of points) {
         if (a.window_sec !== b.window_sec || a.syn_rate > b.syn_rate || a.success_ratio < b.success_ratio) continue;
@@ -95,13 +97,13 @@ Deno.test("a higher rate of the sweep never blocks more, nor does a lower ratio"
   }
 });
 
-Deno.test("the sweep doesn't count what lies further back than its longest window", () => {
+Deno.test("the sweep doesn't count what lies further back than its longest window", async () => {
   const sources = makeSources();
   // 45 SYNs in as many intervals, then 60 in one: no window holds 100.
   const intervals = Array.from({ length: 46 }, (_, k) => {
     const row = { source: "192.0.2.1", port: 443, syn: k < 45 ? 1 : 60 };
     return makeInterval(sources, { beginMs: k * 10_000, endMs: (k + 1) * 10_000, rows: [row] });
   });
-  const { sweep } = report(NATIVE, intervals, sources);
+  const { sweep } = await report(NATIVE, intervals, sources);
   assert.deepEqual(sweep!.points.filter((point) => point.sources > 0), []);
 });

@@ -31,6 +31,8 @@ export interface BundledPackage {
   sha512: string | undefined;
 }
 
+/** Modules that threads are started with, by `import.meta.resolve()`. */
+const THREADS = ["src/report/observe_thread.ts"];
 /** Where the bundler says that something comes from outside the project: in a comment, or as a module's key. */
 const ORIGIN = /^(\s*(?:\/\/ |"))((?:\.\.\/)+.+?)("\(|$)/gm;
 /** A file of a package in Deno's cache: …/npm/REGISTRY/NAME/VERSION/FILE */
@@ -43,12 +45,14 @@ const CACHED = /^(.*\/npm\/[^/]+\/((?:@[^/]+\/)?[^/]+)\/([^/]+))\/(.+)$/;
  */
 export async function makeBundle(root: string, folder: string): Promise<Bundle> {
   const path = `${folder}/ibsr.js`, parts = `${folder}/chunks`, homes = new Map<string, string>();
-  await runDeno(["bundle", "--quiet", "--platform=deno", "--code-splitting", "--outdir", parts, "main.ts"], {
-    cwd: root,
-  });
+  const bundling = ["bundle", "--quiet", "--platform=deno", "--code-splitting", "--outdir", parts];
+  await runDeno([...bundling, "main.ts", ...THREADS], { cwd: root });
   const chunks = new Map<string, string>();
-  for (const { name } of Deno.readDirSync(parts)) {
-    const text = (await Deno.readTextFile(`${parts}/${name}`))
+  const files = [...Deno.readDirSync(parts)].filter(({ isFile }) => isFile).map(({ name }) => name);
+  for (const file of [...files, ...THREADS.map((thread) => thread.replace(/\.ts$/, ".js"))]) {
+    const name = file.slice(file.lastIndexOf("/") + 1);
+    const text = (await Deno.readTextFile(`${parts}/${file}`))
+      .replaceAll(/^(import (?:\{[^{}]*\} from )?")(?:\.\.\/)+/gm, "$1./")
       .replaceAll(ORIGIN, (_, before: string, origin: string, after: string) => {
         const cached = CACHED.exec(resolve(root, origin));
         if (!cached) throw new Error(`Cannot bundle: ${origin} is neither the project's nor a package's`);

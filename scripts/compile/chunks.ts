@@ -4,7 +4,8 @@
  * A start thus reads what it runs, however much there is besides: V8 would look through all functions of a script,
  * `deno run` even parse them before. A chunk becomes a function that takes what it imports from `$chunk(NUMBER)` and
  * returns what it exports; numbers are the order in which a start comes by the chunks. Everything this rests on is
- * checked here, so that another bundler fails the build and not the program.
+ * checked here, so that another bundler fails the build and not the program. A thread's module is a chunk, too: what
+ * `import.meta.resolve()` of it gives is a `data:` URL of a script with the chunks that it needs.
  */
 import { deflateRawSync } from "node:zlib";
 
@@ -39,6 +40,8 @@ const AsyncFunction = (async () => {}).constructor as FunctionConstructor;
 const IMPORT = /^import (?:\{([^{}]*)\} from )?"\.\/([\w.-]+)\.js";\n/;
 const EXPORT = /^export \{([^{}]*)\};\n/gm;
 const DYNAMIC = /\bimport\("\.\/([\w.-]+)\.js"\)/g;
+/** The URL of a thread's module, which is a chunk by its file's name. */
+const THREAD = /\bimport\.meta\.resolve\("\.\/(?:[\w-]+\/)*([\w-]+)\.ts"\)/g;
 /** Where the bundler says which module follows; its imports from Node.js come next. */
 const NODE_IMPORTS = /^(\/\/ \S.*\n)((?:import \{[^{}]+\} from "node:[\w/]+";\n)+)/gm;
 const NODE_IMPORT = /import \{([^{}]+)\} from "(node:[\w/]+)";\n/g;
@@ -52,7 +55,7 @@ const PACKED_FROM = 8192;
 const LISTING_HEAD =
   "// The code of the program, as it runs: lines and columns of its stack traces\n// (ibsr.js, <anonymous>:LINE:COLUMN) are those of this file.\n";
 /** What a chunk's function gets. */
-const PARAMETERS = ["$chunk", "$import", "$node", "$importMeta"];
+const PARAMETERS = ["$chunk", "$import", "$module", "$node", "$importMeta"];
 
 /**
  * Joins chunks.
@@ -75,7 +78,12 @@ export function joinChunks(files: ReadonlyMap<string, string>, main: string, pre
   });
   const numbersOf = (name: string) => reachable(chunks, name).map((chunk) => numbers.get(chunk.name)!);
   const start = new Set(numbersOf(main));
-  const later = new Set(order.flatMap(({ code }) => [...code.matchAll(DYNAMIC)].map(([, name]) => name!)));
+  const later = new Set(order.flatMap(importedLater)), threads = new Set(order.flatMap(startedLater));
+  for (const name of threads) {
+    const waits = reachable(chunks, name).find((chunk) => importedLater(chunk).length + startedLater(chunk).length > 0);
+    if (waits) throw new Error(`Cannot bundle: ${waits.name}, which a thread needs, imports something later`);
+    later.add(name);
+  }
   const table = texts.map(({ line, body }, number) => {
     new (number === 0 ? AsyncFunction : Function)(...PARAMETERS, body); // throws if it is no such function
     const packed = !start.has(number) && body.length > PACKED_FROM
@@ -95,7 +103,7 @@ export function joinChunks(files: ReadonlyMap<string, string>, main: string, pre
 
 /**
  * The script's own code. `$node` stands for a thing of Node.js and loads that when it is first used; `$import` is
- * import() of a chunk, `$chunk` an import of one whose text is there.
+ * import() of a chunk, `$chunk` an import of one whose text is there, `$module` a promise of the URL of a thread's.
  */
 const LOADER = `function $node(module, name) {
   const load = () => process.getBuiltinModule(module)[name];
@@ -109,7 +117,7 @@ const $loaded = [];
 function $compile(number, Function) {
   const { line, text } = $chunks[number], lines = "\\n".repeat(line - ${countLines(LISTING_HEAD)});
   const body = \`\${lines}\${text}\\n//# sourceURL=ibsr.js\`;
-  return new Function("${PARAMETERS.join('", "')}", body)($chunk, $import, $node, import.meta);
+  return new Function("${PARAMETERS.join('", "')}", body)($chunk, $import, $module, $node, import.meta);
 }
 function $chunk(number) {
   return $loaded[number] ??= $compile(number, Function);
@@ -117,6 +125,17 @@ function $chunk(number) {
 async function $import(number) {
   for (const needed of $chunks[number].needs) $chunks[needed].text ??= await $unpack($chunks[needed].packed);
   return $chunk(number);
+}
+async function $module(number) {
+  const { needs } = $chunks[number], chunks = [];
+  for (const needed of needs) {
+    $chunks[needed].text ??= await $unpack($chunks[needed].packed);
+    const { line, text } = $chunks[needed];
+    chunks.push(\`\${needed}: \${JSON.stringify({ line, text })}\`);
+  }
+  const script = \`\${$node}\nconst $loaded = [], $import = undefined, $module = undefined;\n\${$compile}\n\${$chunk}\n\` +
+    \`const $chunks = {\${chunks.join()}};\n$chunk(\${number});\n\`;
+  return \`data:text/javascript,\${encodeURIComponent(script)}\`;
 }
 async function $unpack(packed) {
   const stream = new DecompressionStream("deflate-raw"), writer = stream.writable.getWriter();
@@ -182,9 +201,18 @@ function orderChunks(chunks: ReadonlyMap<string, Chunk>, main: string): Chunk[] 
   const order = new Set([first]);
   for (const chunk of order) {
     for (const other of reachable(chunks, chunk.name)) order.add(other);
-    for (const [, name] of chunk.code.matchAll(DYNAMIC)) order.add(find(chunks, name!, chunk.name));
+    for (const name of [...importedLater(chunk), ...startedLater(chunk)]) order.add(find(chunks, name, chunk.name));
   }
   return [...order];
+}
+
+/** Chunks that one imports when it comes to that, and those that it starts threads of. */
+function importedLater({ code }: Chunk): string[] {
+  return [...code.matchAll(DYNAMIC)].map(([, name]) => name!);
+}
+
+function startedLater({ code }: Chunk): string[] {
+  return [...code.matchAll(THREAD)].map(([, name]) => name!);
 }
 
 /** A chunk and all that come with it. Throws if one of them imports itself by way of others. */
@@ -224,6 +252,7 @@ function writeChunk(chunk: Chunk, chunks: ReadonlyMap<string, Chunk>, numbers: R
       (_, origin: string, imports: string) => origin + imports.replaceAll(NODE_IMPORT, deferNode),
     )
     .replaceAll(DYNAMIC, (_, name) => `$import(${numbers.get(name)})`)
+    .replaceAll(THREAD, (_, name) => `$module(${numbers.get(name)})`)
     .replaceAll("import.meta", "$importMeta");
   const given = chunk.exports.map(({ from, to }) => from === to ? from : `${to}: ${from}`).join(", ");
   return `${lines.join("")}${code}${given ? `return { ${given} };\n` : ""}`;

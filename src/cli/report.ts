@@ -10,6 +10,7 @@ import { type NativeOptions, nativePolicy } from "../policy/native.ts";
 import { formatPrefix } from "../prefix.ts";
 import { assess } from "../report/assess.ts";
 import type { GateLimits } from "../report/gate_limits.ts";
+import { startObserverThread } from "../report/observe_apart.ts";
 import { makeNrIbsrFiles } from "../report/nr_ibsr.ts";
 import { describeAnswer } from "../report/screen.ts";
 import type { Summary } from "../report/summary.ts";
@@ -46,6 +47,7 @@ export async function runReport(
   }
   const allowlist = readAllowlists(values.allowlist), generatedAtUnixSec = sourceDateEpoch(environment);
   const inputs = await openInputs(paths, values, context);
+  using thread = await startObserverThread(storedBytes(inputs));
   using evidence = await readWithProgress(inputs, signal);
   if (values.profile === "nr-ibsr") {
     const endSec = Math.floor((evidence.range?.endMs ?? 0) / 1000);
@@ -55,7 +57,7 @@ export async function runReport(
   }
   const native = nativeOptions(values, allowlist);
   const progress = showIntervals(evidence);
-  const assessment = assess(evidence, nativePolicy(native), {
+  const assessment = await assess(evidence, nativePolicy(native), {
     ibsrVersion: VERSION,
     generatedAtUnixSec,
     options: shownOptions(values),
@@ -70,6 +72,7 @@ export async function runReport(
       blockDurationMs: native.blockDurationMs,
     },
     floodRate: native.synRate,
+    observe: thread.observe,
     progress: progress.show,
   });
   progress.clear();
@@ -161,6 +164,11 @@ export function sourceDateEpoch(environment: Record<string, string>): number | u
 }
 
 // -------------------------------------------------------------------------------------------------- progress
+
+/** Their size as they are stored; infinite if one's isn't known. */
+export function storedBytes(inputs: readonly Input[]): number {
+  return inputs.reduce((sum, { bytes = Infinity }) => sum + bytes, 0);
+}
 
 /** Reads the inputs, with a line on a terminal. */
 export async function readWithProgress(inputs: readonly Input[], signal: AbortSignal): Promise<Evidence> {

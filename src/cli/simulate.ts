@@ -11,6 +11,7 @@ import { assess } from "../report/assess.ts";
 import { compare, type Compared, type Comparison } from "../report/compare.ts";
 import type { InputFile } from "../report/csv.ts";
 import { formatCount, formatNumberOf, formatRange, formatShare, showName } from "../words.ts";
+import { startObserverThread } from "../report/observe_apart.ts";
 import { describeAnswer } from "../report/screen.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
@@ -27,6 +28,7 @@ import {
   readAllowlists,
   readWithProgress,
   sourceDateEpoch,
+  storedBytes,
   VERDICT_EXIT,
 } from "./report.ts";
 import { NATIVE, type SIMULATE_OPTIONS } from "./tables/simulate.ts";
@@ -51,12 +53,14 @@ export async function runSimulate(
   }
   const { out } = values, exceptions = readAllowlists(values.allowlist);
   const candidates = values.policy.map((name, i) => readCandidate(name, i, { values, exceptions }));
-  using evidence = await readWithProgress(await openInputs(paths, values, context), context.signal);
+  const inputs = await openInputs(paths, values, context);
+  using thread = await startObserverThread(storedBytes(inputs));
+  using evidence = await readWithProgress(inputs, context.signal);
   const compared: Compared[] = [];
   for (const candidate of candidates) {
     const { name, policy, files, directory } = candidate;
     const bar = showIntervals(evidence, name);
-    const assessment = assess(evidence, policy, {
+    const assessment = await assess(evidence, policy, {
       ibsrVersion: VERSION,
       generatedAtUnixSec: sourceDateEpoch(environment),
       options: shownOptions(name, values),
@@ -65,6 +69,7 @@ export async function runSimulate(
       allowlist: exceptions,
       selfAddresses: createPrefixSet(values["self-address"]),
       floodRate: FLOOD_RATE,
+      observe: thread.observe,
       progress: bar.show,
     });
     bar.clear();

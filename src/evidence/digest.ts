@@ -25,7 +25,7 @@ export interface Digest {
 /** Below this a thread costs more than it saves. */
 const WORTH_A_THREAD = 32 << 20;
 /** Pieces of the ring, and how large they are: the processor's cache holds all that waits for the thread. */
-const SLOTS = 16, SLOT_BYTES = 256 << 10;
+const SLOTS = 6, SLOT_BYTES = 1 << 20;
 
 const THREAD = `import { createHash } from "node:crypto";
 let hash, ring;

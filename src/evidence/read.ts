@@ -120,7 +120,7 @@ const LISTED_BAD_LINES = 100;
  */
 export async function readEvidence(inputs: readonly Input[], options: EvidenceOptions = {}): Promise<Evidence> {
   const sources = createSources(crypto.getRandomValues(new Uint32Array(1))[0]!);
-  const store = openStore({ memoryBytes: options.memoryBytes ?? 32 << 20, directory: options.temporaryDirectory });
+  const store = openStore({ memoryBytes: options.memoryBytes ?? 16 << 20, directory: options.temporaryDirectory });
   try {
     const total = inputs.reduce((sum, input) => sum + (input.bytes ?? NaN), 0);
     using digester = await openDigester(Number.isNaN(total) ? Infinity : total);
@@ -332,7 +332,11 @@ function* listIntervals(
 ): Generator<Interval> {
   // What the last line of each run said, which the next one's counters are compared with; and room for the next.
   const last = new Map<number, { line: LineRecord; rows: Rows }>(), spare: Rows[] = [];
-  const load = ({ place }: LineRecord, room: Rows | undefined) => unpackRows(store.read(place), REST, room);
+  let packed = new Uint8Array(0);
+  const load = ({ place }: LineRecord, room: Rows | undefined) => {
+    if (packed.length < place.length) packed = new Uint8Array(place.length + (place.length >> 2));
+    return unpackRows(store.read(place, packed), REST, room);
+  };
   let room: Rows | undefined;
   for (const span of spans) {
     const { line, previous } = span, { cumulative } = line;

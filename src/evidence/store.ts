@@ -15,8 +15,12 @@ export interface Store extends Disposable {
   settle(): Promise<void> | undefined;
   /** Waits until everything can be read. */
   flush(): Promise<void>;
-  /** What is at a place; it begins at a multiple of 8 in its buffer. Not to be written to. */
-  read(place: Place): Uint8Array<ArrayBuffer>;
+  /**
+   * What is at a place; it begins at a multiple of 8 in its buffer. Not to be written to.
+   *
+   * @param room Is used for it if it is large enough: then it is valid until it is used again.
+   */
+  read(place: Place, room?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
 }
 
 const BATCH_BYTES = 4 << 20;
@@ -107,10 +111,10 @@ export function openStore(options: { memoryBytes: number; directory?: string | u
       close();
       return settle();
     },
-    read({ offset, length }) {
+    read({ offset, length }, room) {
       const held = kept.find((b) => offset >= b.offset && offset < b.offset + b.used);
       if (held) return held.bytes.subarray(offset - held.offset, offset - held.offset + length);
-      const bytes = new Uint8Array(length);
+      const bytes = room && room.length >= length ? room.subarray(0, length) : new Uint8Array(length);
       try {
         file!.seekSync(offset - fileOffset, Deno.SeekMode.Start);
         for (let at = 0; at < length;) {

@@ -177,7 +177,7 @@ export function createRecent(windowMs: number): Recent {
         return ADDED.same;
       }
       if (live === capacity) grow();
-      const row = (tail + live) % capacity;
+      const row = tail + live & capacity - 1; // a power of two
       live++;
       intervals.at(-1)!.rows++;
       before[row] = lastRow[key]!;

@@ -12,12 +12,12 @@ import { createNetworks, HIT } from "./bound.ts";
 import { createStreamEffects, type Effects, noEffects } from "./effects.ts";
 import type { GateLimits } from "./gate_limits.ts";
 import { summariseHarm } from "./harm.ts";
+import { createObserver, type Observer, type ObserverOptions, type StreamObservation } from "./observe.ts";
 import { keepRows } from "./rows.ts";
-import { createSpoofingCount } from "./spoofing.ts";
 import { boundersOf, markedBounds, type StreamResult, summarise } from "./summarise.ts";
 import type { Assessment, Summary } from "./summary.ts";
-import { createSweeper, type SweepDefault } from "./sweep.ts";
-import { createMarks, createTally, type Marks } from "./tally.ts";
+import { judgeSweep, type SweepDefault } from "./sweep.ts";
+import { addMarks, createMarks, type Marks } from "./tally.ts";
 import { createTimeline } from "./timeline.ts";
 import { createWatch } from "./watch.ts";
 
@@ -26,7 +26,7 @@ export interface AssessedEvidence {
   /** The source addresses. */
   sources: Sources;
   /** Host, interface, and the intervals in the order of time. */
-  streams: readonly { name: StreamName; intervals(): Iterable<Interval> }[];
+  streams: readonly { name: StreamName; intervals(options?: { reuse?: boolean }): Iterable<Interval> }[];
   /** What was read. */
   files: { readonly length: number };
   /** Lines that were read. */
@@ -63,84 +63,84 @@ export interface AssessOptions {
   sweep?: SweepDefault | undefined;
   /** SYN/s of all sources together from which on it is a flood. */
   floodRate: number;
+  /** Makes what looks at the sources; in this thread if not given. */
+  observe?: ((options: ObserverOptions) => Observer) | undefined;
   /** Is called with the intervals done so far. */
   progress?: ((intervals: number) => void) | undefined;
 }
 
 /** Assesses a policy on evidence. */
-export function assess(evidence: AssessedEvidence, policy: Policy, options: AssessOptions): Assessment {
+export async function assess(
+  evidence: AssessedEvidence,
+  policy: Policy,
+  options: AssessOptions,
+): Promise<Assessment> {
   const { sources } = evidence, range = evidence.range ?? { beginMs: 0, endMs: 0 };
   const middleMs = (range.beginMs + range.endMs) / 2, several = evidence.streams.length > 1;
   const marks = createMarks(sources.count), effects = noEffects(policy), networks = createNetworks(sources);
   const timeline = createTimeline(range);
-  const spoofingCount = createSpoofingCount(options.floodRate);
-  const isExempt = (source: number) => options.allowlist.contains(sources.bytes(source));
-  const sweeper = options.sweep ? createSweeper(options.sweep, { middleMs, isExempt }) : undefined;
   const findings: Finding[] = [...evidence.findings, ...policy.findings];
-  const ratios = { bins: Array.from({ length: 10 }, () => ({ all: 0, would_block: 0 })), without_syn: 0 };
+  const observer = (options.observe ?? createObserver)({
+    ...{ sourceCount: sources.count, several, windowMs: policy.windowMs, middleMs, floodRate: options.floodRate },
+    ...{ sweep: options.sweep, exempt: listExempt(options.allowlist, sources) },
+  });
   let done = 0;
 
-  const results = evidence.streams.map(({ name, intervals }): StreamResult => {
+  const simulated = evidence.streams.map(({ name, intervals }) => {
     const ownMarks = several ? createMarks(sources.count) : marks, ownEffects = several ? noEffects(policy) : effects;
     const allMarks = several ? [marks, ownMarks] : [marks], allEffects = several ? [effects, ownEffects] : [effects];
-    const tally = createTally(sources, { windowMs: policy.windowMs, middleMs, marks: allMarks });
-    const added = createStreamEffects(policy, tally, {
+    const added = createStreamEffects(policy, {
       ...{ effects: allEffects, marks: allMarks, middleMs, spanMs: timeline.spanMs },
     });
     const simulation = policy.simulate({ name, sources }), watch = createWatch(name);
-    const sweep = sweeper?.stream(tally), spoofing = spoofingCount.stream();
     const decisions: Decision[] = [];
-    let index = 0;
-    for (const whole of intervals()) {
+    observer.startStream();
+    for (const whole of intervals({ reuse: true })) {
       const interval = options.ports ? onlyPorts(whole, options.ports) : whole;
       watch.add(interval);
       timeline.add(interval);
-      spoofing.add(interval);
-      const keyOf = tally.add(interval, index++), step = simulation.fold(interval);
-      added.add(step, interval, keyOf);
+      const step = simulation.fold(interval), exclusions = added.add(step, interval);
       for (const decision of step.decisions) decisions.push(decision);
-      sweep?.add(interval, keyOf);
-      tally.settle(interval);
+      const { beginMs, endMs, cells, total, unattributed } = interval;
+      observer.add({ beginMs, endMs, cells, totalSyn: total.syn, unattributedSyn: unattributed.syn }, exclusions);
       options.progress?.(++done);
     }
-    tally.settle();
     for (const finding of simulation.finish().findings) {
       if (!findings.some((f) => f.code === finding.code && f.message === finding.message)) findings.push(finding);
     }
-    sweep?.finish();
-    const spoofedShare = spoofing.finish(tally);
-    countRatios(tally, ownMarks, ratios);
-    const shared: StreamResult["shared"] = [], longKnown = new Set<number>();
-    for (let local = 0; local < tally.sourceCount; local++) {
-      const reason = tally.sharedReason(local);
-      if (reason !== undefined) shared.push({ source: tally.global[local]!, reason });
-      if (tally.isLongKnown(local)) longKnown.add(tally.global[local]!);
-    }
-    const rows = keepRows(name, tally, added.affected, ownEffects.hits);
-    const harm = summariseHarm({ name, tally, affected: added.affected, hits: ownEffects.hits, policy, sources });
+    return { name, watch: watch.finish(), marks: ownMarks, effects: ownEffects, affected: added.affected, decisions };
+  });
+
+  const observed = await observer.finish();
+  addMarks(marks, observed.marks);
+  const ratios = { bins: Array.from({ length: 10 }, () => ({ all: 0, would_block: 0 })), without_syn: 0 };
+  const results = simulated.map((stream, i): StreamResult => {
+    const { name, affected } = stream, { hits } = stream.effects, found = observed.streams[i]!;
+    if (found.marks) addMarks(stream.marks, found.marks);
+    countRatios(found, stream.marks, ratios);
     return {
-      ...{
-        name,
-        watch: watch.finish(),
-        rows,
-        effects: ownEffects,
-        marks: ownMarks,
-        harm,
-        shared,
-        decisions,
-        spoofedShare,
-      },
-      bounds: several ? markedBounds(boundersOf(ownMarks, networks)) : undefined,
-      lockedOut: listLockedOut(ownEffects, { ...options, sources, longKnown }),
+      ...{ name, watch: stream.watch, effects: stream.effects, decisions: stream.decisions },
+      rows: keepRows(name, found.keys, affected, hits),
+      harm: summariseHarm({ name, counts: found.sources, affected, hits, policy, sources }),
+      shared: found.shared,
+      spoofedShare: found.spoofedShare,
+      bounds: several ? markedBounds(boundersOf(stream.marks, networks)) : undefined,
+      lockedOut: listLockedOut(stream.effects, { ...options, sources, longKnown: new Set(found.longKnown) }),
     };
   });
 
-  const bounders = boundersOf(marks, networks);
+  const bounders = boundersOf(marks, networks), { fpLimit } = options.limits, { sweep } = options;
   return summarise({
     ...{ evidence, policy, options, results, marks, effects, networks, bounders, timeline, findings, ratios, range },
-    spoofing: spoofingCount.finish(),
-    sweep: sweeper?.finish(marks, bounders, options.limits.fpLimit) ?? null,
+    spoofing: observed.spoofing,
+    sweep: sweep && observed.sweep ? judgeSweep(sweep, observed.sweep, { marks, bounders, fpLimit }) : null,
   });
+}
+
+/** By source: 1 if it is on the list. */
+function listExempt(allowlist: PrefixSet, sources: Sources): Uint8Array | undefined {
+  if (allowlist.prefixes.length === 0) return undefined;
+  return Uint8Array.from({ length: sources.count }, (_, source) => allowlist.contains(sources.bytes(source)) ? 1 : 0);
 }
 
 /** Cells of other ports left out, totals cut down to what is left. */
@@ -174,20 +174,16 @@ function onlyPorts(interval: Interval, ports: readonly number[]): Interval {
   };
 }
 
-function countRatios(
-  tally: ReturnType<typeof createTally>,
-  marks: Marks,
-  ratios: Summary["handshake_ratio"],
-): void {
-  for (let local = 0; local < tally.sourceCount; local++) {
-    const syn = tally.bySource.syn[local]!, ratio = tally.bySource.handshakeAck[local]! / syn;
+function countRatios({ sources }: StreamObservation, marks: Marks, ratios: Summary["handshake_ratio"]): void {
+  for (let at = 0; at < sources.count; at++) {
+    const syn = sources.syn[at]!, ratio = sources.handshakeAck[at]! / syn;
     if (syn === 0) {
       ratios.without_syn++;
       continue;
     }
     const bin = ratios.bins[Math.min(9, Math.floor(10 * ratio))]!;
     bin.all++;
-    if (marks.total[tally.global[local]!]! & HIT) bin.would_block++;
+    if (marks.total[sources.global[at]!]! & HIT) bin.would_block++;
   }
 }
 

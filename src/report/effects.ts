@@ -9,7 +9,9 @@ import type { Bounds, Decision, Effect, Policy, Step } from "../policy/policy.ts
 import type { Range } from "../rules/ruleset.ts";
 import { HIT } from "./bound.ts";
 import type { Impact } from "./summary.ts";
-import { dayOf, type Marks, marksOfDay, type Tally } from "./tally.ts";
+import { createPairs } from "../evidence/pairs.ts";
+import type { Exclusions } from "./observe.ts";
+import { dayOf, type Exclusion, type Marks, marksOfDay } from "./tally.ts";
 
 /** What would be dropped, in the three units. */
 export interface Drop {
@@ -20,7 +22,8 @@ export interface Drop {
 
 /** A source and port of which something would be dropped. */
 export interface Affected {
-  key: number;
+  source: number;
+  port: number;
   union: Drop;
   byRule: Map<number, Drop>;
   /** Milliseconds of its intervals that are certainly and possibly blocked. */
@@ -116,11 +119,10 @@ export function blurOf({ packets, syn }: Drop): number {
 /** Adds what a policy does on one stream to the sums of that stream and of all. */
 export function createStreamEffects(
   policy: Policy,
-  tally: Tally,
   options: { effects: readonly Effects[]; marks: readonly Marks[]; middleMs: number; spanMs: number },
 ) {
-  const affected: Affected[] = [];
-  let affectedOf = new Int32Array(0);
+  /** By the number of their pair of source and port. */
+  const affected: Affected[] = [], pairs = createPairs();
   /** By source or network: until when it may be blocked by what was decided, by any rule; later begins an episode. */
   const blockedUntil = new Map<string | number, number>();
   const hitsOf = (rule: number, pick: (hits: RuleHits) => Set<number>, source: number) => {
@@ -135,12 +137,20 @@ export function createStreamEffects(
     }
   };
 
-  const addDecision = (decision: Decision, interval: Interval, dropped: (source: number, rule: number) => Drop) => {
+  const addDecision = (
+    decision: Decision,
+    { interval, dropped, excluded }: {
+      interval: Interval;
+      dropped: (source: number, rule: number) => Drop;
+      excluded: Exclusion[];
+    },
+  ) => {
     const { rule, source, certain } = decision;
     const enforced = decision.action !== "alert" && policy.rules[rule]!.mode === "enforce";
     for (const effects of options.effects) effects.decisions[rule]![certain ? "certain" : "possible"]++;
     if (!enforced) return;
-    tally.exclude(decision);
+    const { window, fromMs, untilMs } = decision;
+    excluded.push({ source, window, earliestMs: fromMs.earliest, latestMs: untilMs.latest });
     const half = interval.endMs <= options.middleMs ? 0 : 1;
     hitsOf(rule, (hits) => hits.possible, source);
     hitsOf(rule, (hits) => hits.halves[half], source);
@@ -159,17 +169,13 @@ export function createStreamEffects(
     }
   };
 
-  const addCell = (cell: number, drop: Drop, byRule: readonly Effect[], interval: Interval, key: number) => {
-    if (key >= affectedOf.length) {
-      const longer = new Int32Array(Math.max(1024, 2 * key, tally.keys.count));
-      longer.set(affectedOf);
-      affectedOf = longer;
+  const addCell = (cell: number, drop: Drop, byRule: readonly Effect[], interval: Interval) => {
+    const { beginMs, endMs, cells } = interval, source = cells.source[cell]!, port = cells.port[cell]!;
+    const pair = pairs.of(source, port);
+    if (pair === affected.length) {
+      affected.push({ source, port, union: noDrop(), byRule: new Map(), blockedMs: { lower: 0, upper: 0 } });
     }
-    if (affectedOf[key] === 0) {
-      const blockedMs = { lower: 0, upper: 0 };
-      affectedOf[key] = affected.push({ key, union: noDrop(), byRule: new Map(), blockedMs });
-    }
-    const one = affected[affectedOf[key]! - 1]!, { beginMs, endMs, cells } = interval, source = cells.source[cell]!;
+    const one = affected[pair]!;
     const half = endMs <= options.middleMs ? 0 : 1, day = dayOf(endMs), span = Math.ceil(endMs / options.spanMs) - 1;
     addDrop(one.union, drop);
     if (drop.packets.upper > 0) one.blockedMs.upper += endMs - beginMs;
@@ -195,28 +201,25 @@ export function createStreamEffects(
 
   return {
     affected,
-    add({ decisions, effects, notEvaluated }: Step, interval: Interval, keyOf: Int32Array) {
-      const { cells } = interval;
+    /** Adds an interval; returns what it takes out of what sources are judged by. */
+    add({ decisions, effects, notEvaluated }: Step, interval: Interval): Exclusions {
+      const { cells } = interval, sources: number[] = [], excluded: Exclusion[] = [];
       for (const sums of options.effects) sums.notEvaluated += notEvaluated;
       for (let i = 0; i < effects.length;) {
         const { cell } = effects[i]!, from = i;
         while (i < effects.length && effects[i]!.cell === cell) i++;
-        if (keyOf[cell]! < 0) continue; // nothing was counted
-        const own = effects.slice(from, i);
-        const union: Drop = {
-          packets: unite(own, "packets", cells.packets[cell]!),
-          bytes: unite(own, "bytes", cells.bytes[cell]!),
-          syn: unite(own, "syn", cells.syn[cell]!),
-        };
-        tally.excludeInterval(cells.source[cell]!, interval);
-        addCell(cell, union, own, interval, keyOf[cell]!);
+        if (cells.packets[cell] === 0) continue; // nothing was counted
+        const own = effects.slice(from, i), union = uniteAll(own, cells);
+        sources.push(cells.source[cell]!);
+        addCell(cell, union, own, interval);
       }
       let drops: Map<number, Drop> | undefined; // few decisions begin an episode
       const dropped = (source: number, rule: number) => {
         drops ??= sumBySource(effects, cells, policy.rules.length);
         return drops.get(source * policy.rules.length + rule) ?? noDrop();
       };
-      for (const decision of decisions) addDecision(decision, interval, dropped);
+      for (const decision of decisions) addDecision(decision, { interval, dropped, excluded });
+      return { sources, spans: excluded };
     },
   };
 }
@@ -230,6 +233,20 @@ function sumBySource(effects: readonly Effect[], cells: Interval["cells"], rules
     drops.set(id, sum);
   }
   return drops;
+}
+
+/** What effects on one cell drop together; one alone, which the cell can hold, as it is. */
+function uniteAll(effects: readonly Effect[], cells: Interval["cells"]): Drop {
+  const [first] = effects as [Effect], { cell } = first;
+  const [packets, bytes, syn] = [cells.packets[cell]!, cells.bytes[cell]!, cells.syn[cell]!];
+  const alone = effects.length === 1 && first.packets.upper <= packets && first.bytes.upper <= bytes &&
+    first.syn.upper <= syn;
+  if (alone) return first;
+  return {
+    packets: unite(effects, "packets", packets),
+    bytes: unite(effects, "bytes", bytes),
+    syn: unite(effects, "syn", syn),
+  };
 }
 
 function unite(effects: readonly Effect[], unit: "packets" | "bytes" | "syn", count: number): Bounds {

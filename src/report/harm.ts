@@ -6,9 +6,8 @@ import type { Policy } from "../policy/policy.ts";
 import type { Range } from "../rules/ruleset.ts";
 import type { Affected, RuleHits } from "./effects.ts";
 import type { FalsePositives, SourceClass } from "./summary.ts";
-import type { Tally } from "./tally.ts";
+import { CLASSES, describeClass, type TallyCounts } from "./tally.ts";
 
-const CLASSES: readonly SourceClass[] = ["likely legitimate", "mixed", "unknown", "likely abusive"];
 const LISTED = 1000;
 
 /** What would have been dropped of a source, and for how long. */
@@ -33,18 +32,18 @@ export interface Harm extends Befallen {
   classes: Map<number, SourceClass>;
 }
 
-/** Adds up what `affected` says, by the classes of a tally that is settled. */
+/** Adds up what `affected` says, by the classes of a stream's sources. */
 export function summariseHarm(
   stream: {
     name: StreamName;
-    tally: Tally;
+    counts: TallyCounts["sources"];
     affected: readonly Affected[];
     hits: readonly RuleHits[];
     policy: Policy;
     sources: Sources;
   },
 ): Harm {
-  const { name, tally, affected, hits, policy, sources } = stream;
+  const { name, counts, affected, hits, policy, sources } = stream;
   const none = () => ({ lower: 0, upper: 0 });
   const harm: Harm = {
     ...{ hostname: name.hostname, sources: new Set(), others: new Map() },
@@ -59,14 +58,21 @@ export function summariseHarm(
       else rulesOf.set(source, [policy.rules[rule]!.id]);
     }
   }
+  /** Of the sources that are asked for: their places in the columns. */
+  const asked = new Set([...rulesOf.keys(), ...affected.map(({ source }) => source)]),
+    places = new Map<number, number>();
+  for (let at = 0; at < counts.count; at++) if (asked.has(counts.global[at]!)) places.set(counts.global[at]!, at);
+  const classOf = (source: number): SourceClass => {
+    const at = places.get(source);
+    return at === undefined ? "unknown" : CLASSES[counts.class[at]!]!;
+  };
   const classAt = (cls: SourceClass) => {
     let sum = harm.byClass.get(cls);
     if (!sum) harm.byClass.set(cls, sum = { sources: new Set(), syn: none(), packets: none() });
     return sum;
   };
   for (const [source, rules] of rulesOf) {
-    const local = tally.localOf(source);
-    const cls = local < 0 ? "unknown" : tally.classOf(local);
+    const cls = classOf(source);
     harm.classes.set(source, cls);
     classAt(cls).sources.add(source);
     if (cls !== "likely legitimate" && cls !== "mixed") {
@@ -76,22 +82,22 @@ export function summariseHarm(
     }
     harm.sources.add(source);
     const row = { hostname: name.hostname, source: sources.text(source), class: cls };
-    harm.listed.push({ ...row, why: tally.describe(local), rule: rules.join(", ") });
+    harm.listed.push({ ...row, why: describeClass(counts, places.get(source)!), rule: rules.join(", ") });
   }
-  for (const { key, union, blockedMs } of affected) {
-    const local = tally.keys.first(key), cls = tally.classOf(local), sum = classAt(cls);
+  for (const { source, union, blockedMs } of affected) {
+    const cls = classOf(source), sum = classAt(cls);
     addRange(sum.syn, union.syn);
     addRange(sum.packets, union.packets);
-    const befallen = cls === "likely legitimate" || cls === "mixed" ? harm : harm.others.get(tally.global[local]!);
+    const befallen = cls === "likely legitimate" || cls === "mixed" ? harm : harm.others.get(source);
     if (!befallen) continue;
     addRange(befallen.connections, union.syn);
     addRange(befallen.bytes, union.bytes);
     addRange(befallen.packets, union.packets);
     addRange(befallen.blockedMs, blockedMs);
   }
-  for (let local = 0; local < tally.sourceCount; local++) {
-    const cls = tally.classOf(local);
-    if (cls === "likely legitimate" || cls === "mixed") harm.legitimateSyn += tally.bySource.syn[local]!;
+  for (let at = 0; at < counts.count; at++) {
+    const cls = CLASSES[counts.class[at]!]!;
+    if (cls === "likely legitimate" || cls === "mixed") harm.legitimateSyn += counts.syn[at]!;
   }
   return harm;
 }

@@ -6,64 +6,31 @@ import type { Sources, StreamName } from "../evidence/interval.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Affected, RuleHits } from "./effects.ts";
 import { compareBytes } from "./candidates.ts";
-import type { SourceClass, SourceRow } from "./summary.ts";
-import type { Tally } from "./tally.ts";
-
-const CLASSES: readonly SourceClass[] = ["likely legitimate", "mixed", "unknown", "likely abusive"];
+import type { SourceRow } from "./summary.ts";
+import { CLASSES, type TallyCounts } from "./tally.ts";
 
 /** What is kept of a stream once it is counted. */
-export interface StreamRows {
+export type StreamRows = TallyCounts["keys"] & {
   name: StreamName;
-  count: number;
-  source: Uint32Array;
-  port: Uint16Array;
-  class: Uint8Array;
-  columns: Record<
-    "packets" | "bytes" | "syn" | "handshakeAck" | "rst" | "data" | "maxSynRate" | "firstMs" | "lastMs",
-    Float64Array
-  >;
-  intervals: Uint32Array;
   affected: Map<number, Affected>;
   /** By rule, the sources of this stream. */
   hits: readonly RuleHits[];
-}
+};
 
-/** Takes the columns out of a tally that is settled. */
+/** The rows of a stream, by key, with what would be dropped of them. */
 export function keepRows(
   name: StreamName,
-  tally: Tally,
+  keys: TallyCounts["keys"],
   affected: readonly Affected[],
   hits: readonly RuleHits[],
 ): StreamRows {
-  const { count } = tally.keys, source = new Uint32Array(count), port = new Uint16Array(count);
-  const classes = Uint8Array.from({ length: tally.sourceCount }, (_, local) => CLASSES.indexOf(tally.classOf(local)));
-  const classOfKey = new Uint8Array(count);
-  for (let key = 0; key < count; key++) {
-    const local = tally.keys.first(key);
-    source[key] = tally.global[local]!;
-    port[key] = tally.keys.second(key);
-    classOfKey[key] = classes[local]!;
+  const places = new Map(affected.map(({ source, port }, i) => [source * 65536 + port, i]));
+  const keyOf = new Uint32Array(affected.length);
+  for (let key = 0; key < keys.count; key++) {
+    const i = places.get(keys.source[key]! * 65536 + keys.port[key]!);
+    if (i !== undefined) keyOf[i] = key;
   }
-  const { packets, bytes, syn, handshakeAck, rst, data } = tally.counters;
-  const all = {
-    packets,
-    bytes,
-    syn,
-    handshakeAck,
-    rst,
-    data,
-    maxSynRate: tally.maxSynRate,
-    firstMs: tally.firstMs,
-    lastMs: tally.lastMs,
-  };
-  const columns = Object.fromEntries(
-    Object.entries(all).map(([field, column]) => [field, column.subarray(0, count)]),
-  ) as StreamRows["columns"];
-  return {
-    ...{ name, count, source, port, class: classOfKey, columns, hits },
-    intervals: tally.intervals.subarray(0, count),
-    affected: new Map(affected.map((one) => [one.key, one])),
-  };
+  return { ...keys, name, hits, affected: new Map(affected.map((one, i) => [keyOf[i]!, one])) };
 }
 
 /** Makes rows. */

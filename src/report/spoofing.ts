@@ -5,8 +5,8 @@
  * an unbroken run of intervals in which all sources together reach the rate of a flood and at most half of that came
  * to connections in use. Pure.
  */
-import type { Interval } from "../evidence/interval.ts";
 import { follows } from "../policy/recent.ts";
+import type { ObservedInterval } from "./observe.ts";
 import type { Spoofing } from "./summary.ts";
 import type { Tally } from "./tally.ts";
 
@@ -23,7 +23,7 @@ interface Moment {
 /** Episodes and one-shot sources over all streams. */
 export interface SpoofingCount {
   /** Starts a stream; its end gives its own share of one-shot SYNs, null without a SYN. */
-  stream(): { add(interval: Interval): void; finish(tally: Tally): number | null };
+  stream(): { add(interval: ObservedInterval): void; finish(tally: Tally): number | null };
   finish(): Spoofing;
 }
 
@@ -35,13 +35,13 @@ export function createSpoofingCount(floodRate: number): SpoofingCount {
     stream() {
       const moments: Moment[] = [];
       return {
-        add({ beginMs, endMs, cells, total, unattributed }) {
-          let used = 0, syn = unattributed.syn;
+        add({ beginMs, endMs, cells, totalSyn, unattributedSyn }) {
+          let used = 0, syn = unattributedSyn;
           for (let i = 0; i < cells.count; i++) {
             syn += cells.syn[i]!;
             used += Math.min(cells.handshakeAck[i]!, cells.data[i]!, cells.syn[i]!);
           }
-          moments.push({ beginMs, endMs, syn: Math.max(syn, total.syn), used });
+          moments.push({ beginMs, endMs, syn: Math.max(syn, totalSyn), used });
         },
         finish(tally) {
           const before = { allSyn, oneShotSyn };

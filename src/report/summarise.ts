@@ -364,7 +364,7 @@ function listShared(results: readonly StreamResult[], sources: Sources): Summary
 /** The keys of which most would be dropped. */
 function listTop(results: readonly StreamResult[]): { stream: StreamRows; key: number }[] {
   const all = results.flatMap(({ rows }) =>
-    [...rows.affected.values()].map(({ key, union }) => ({ stream: rows, key, upper: union.packets.upper }))
+    [...rows.affected].map(([key, { union }]) => ({ stream: rows, key, upper: union.packets.upper }))
   );
   const order = ({ stream, key }: typeof all[number]) => stream.source[key]! * 65536 + stream.port[key]!;
   return all.sort((a, b) => b.upper - a.upper || order(a) - order(b)).slice(0, 100);
@@ -377,7 +377,7 @@ function listExceptions(allowlist: PrefixSet): string[] {
 function candidatesOf({ results, policy, evidence }: Everything, classOf: (source: number) => SourceClass) {
   function* drops(): Generator<RuleDrop> {
     for (const { rows } of results) {
-      for (const { key, byRule } of rows.affected.values()) {
+      for (const [key, { byRule }] of rows.affected) {
         for (const [rule, drop] of byRule) yield { rule, source: rows.source[key]!, port: rows.port[key]!, drop };
       }
     }

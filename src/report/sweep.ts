@@ -6,11 +6,11 @@
  * pass answers for every rate at once. Whether a source would have been hit at all is its highest possible rate. Only
  * sources that come near the lowest rate are looked at more closely. Pure.
  */
-import type { Interval } from "../evidence/interval.ts";
 import { atLeast } from "../evidence/pairs.ts";
 import { certainSyn, possibleSyn } from "../policy/native_rules.ts";
 import { emptySeen, follows, type Seen, WINDOW_SLACK } from "../policy/recent.ts";
 import { type Bounder, LEGITIMATE } from "./bound.ts";
+import type { ObservedInterval } from "./observe.ts";
 import type { SourceClass, Sweep, SweepPoint } from "./summary.ts";
 import type { Marks, Tally } from "./tally.ts";
 
@@ -58,8 +58,28 @@ interface Candidate {
 /** The sweep over all streams. */
 export interface Sweeper {
   /** Starts a stream. */
-  stream(tally: Tally): { add(interval: Interval, keyOf: Int32Array): void; finish(): void };
-  finish(marks: Marks, bounders: { total: Bounder; halves: readonly Bounder[] }, fpLimit: number): Sweep;
+  stream(tally: Tally): { add(interval: ObservedInterval, keyOf: Int32Array): void; finish(): void };
+  counts(): SweepCounts;
+}
+
+/** What the sweep counted over all streams. */
+export interface SweepCounts {
+  /** By source, the highest possible level by configuration and half, -1 for none. */
+  bySource: Map<number, Int16Array>;
+  /** SYNs of abusive sources that are certainly dropped, by configuration and level: at that level and those below. */
+  abusive: Float64Array;
+  /** All SYNs of abusive sources. */
+  abusiveSyn: number;
+}
+
+/** Windows, ratios and rates that are tried. */
+function gridOf(initial: SweepDefault) {
+  const windows = sortedUnique([initial.windowMs, 60_000]);
+  const ratios = sortedUnique([0.05, 0.1, 0.2, 0.5, initial.successRatio]);
+  const grid = Array.from({ length: 21 }, (_, i) => Math.round(10 ** (1 + i / 5)));
+  const rates = sortedUnique([...grid, initial.synRate]);
+  const configs: Config[] = windows.flatMap((windowMs) => ratios.map((ratio) => ({ windowMs, ratio })));
+  return { windows, ratios, rates, configs };
 }
 
 /** A sweep with `initial`'s window, ratio and rate in the grid. */
@@ -67,18 +87,12 @@ export function createSweeper(
   initial: SweepDefault,
   options: { middleMs: number; isExempt(source: number): boolean },
 ): Sweeper {
-  const windows = sortedUnique([initial.windowMs, 60_000]);
-  const ratios = sortedUnique([0.05, 0.1, 0.2, 0.5, initial.successRatio]);
-  const grid = Array.from({ length: 21 }, (_, i) => Math.round(10 ** (1 + i / 5)));
-  const rates = sortedUnique([...grid, initial.synRate]), lowest = rates[0]!;
-  const configs: Config[] = windows.flatMap((windowMs) => ratios.map((ratio) => ({ windowMs, ratio })));
+  const { windows, ratios, rates, configs } = gridOf(initial), lowest = rates[0]!;
   const longestMs = windows.at(-1)!, least = Math.ceil(lowest * windows[0]! / 1000), half = Math.ceil(least / 2);
   const limits = windows.map((windowMs) => rates.map((rate) => Math.max(1, Math.ceil(rate * windowMs / 1000 - 1e-9))));
   const durationMs = initial.blockDurationMs;
 
-  /** Over all streams: by source, the highest level by configuration and half; by class, SYNs by configuration and level. */
-  const bySource = new Map<number, Int16Array>();
-  const abusive = new Float64Array(configs.length * rates.length);
+  const bySource: SweepCounts["bySource"] = new Map(), abusive = new Float64Array(configs.length * rates.length);
   let abusiveSyn = 0;
 
   /** The last number of SYNs that was looked up, and its level: most ratios ask for the same. */
@@ -189,62 +203,74 @@ export function createSweeper(
         },
       };
     },
-    finish(marks, bounders, fpLimit) {
-      // Few numbers of hits are met again and again.
-      const known = new Map<Bounder, Map<string, number | null>>();
-      const upperOf = (bounder: Bounder, hits: readonly number[]): number | null => {
-        const limits = known.get(bounder) ?? new Map<string, number | null>(), key = hits.join();
-        known.set(bounder, limits);
-        if (!limits.has(key)) limits.set(key, bounder.of(hits).upper);
-        return limits.get(key)!;
-      };
-      const points: (SweepPoint & { level: number; stable: boolean })[] = [];
-      for (const [c, { windowMs, ratio }] of configs.entries()) {
-        for (const [level, rate] of rates.entries()) {
-          const hits: [number[], number[], number[]] = [[], [], []];
-          let sources = 0;
-          for (const [source, highest] of bySource) {
-            const inHalf = [highest[2 * c]! >= level, highest[2 * c + 1]! >= level];
-            if (!inHalf[0] && !inHalf[1]) continue;
-            sources++;
-            if (marks.total[source]! & LEGITIMATE) hits[2].push(source);
-            for (const h of [0, 1] as const) if (inHalf[h]) hits[h].push(source);
-          }
-          const upper = upperOf(bounders.total, hits[2]);
-          let syn = 0;
-          for (let l = level; l < rates.length; l++) syn += abusive[c * rates.length + l]!;
-          points.push({
-            window_sec: windowMs / 1000,
-            syn_rate: rate,
-            success_ratio: ratio,
-            blocked_abusive_syn_share: abusiveSyn > 0 ? syn / abusiveSyn : 0,
-            sources,
-            legitimate_hit: hits[2].length,
-            upper,
-            level,
-            stable: bounders.halves.every((bounder, h) => (upperOf(bounder, hits[h]!) ?? 1) <= fpLimit),
-          });
-        }
+    counts: () => ({ bySource, abusive, abusiveSyn }),
+  };
+}
+
+/** The points of the sweep, and the one to recommend. */
+export function judgeSweep(
+  initial: SweepDefault,
+  { bySource, abusive, abusiveSyn }: SweepCounts,
+  { marks, bounders, fpLimit }: {
+    marks: Marks;
+    bounders: { total: Bounder; halves: readonly Bounder[] };
+    fpLimit: number;
+  },
+): Sweep {
+  const { rates, configs } = gridOf(initial);
+  // Few numbers of hits are met again and again.
+  const known = new Map<Bounder, Map<string, number | null>>();
+  const upperOf = (bounder: Bounder, hits: readonly number[]): number | null => {
+    const limits = known.get(bounder) ?? new Map<string, number | null>(), key = hits.join();
+    known.set(bounder, limits);
+    if (!limits.has(key)) limits.set(key, bounder.of(hits).upper);
+    return limits.get(key)!;
+  };
+  const points: (SweepPoint & { level: number; stable: boolean })[] = [];
+  for (const [c, { windowMs, ratio }] of configs.entries()) {
+    for (const [level, rate] of rates.entries()) {
+      const hits: [number[], number[], number[]] = [[], [], []];
+      let sources = 0;
+      for (const [source, highest] of bySource) {
+        const inHalf = [highest[2 * c]! >= level, highest[2 * c + 1]! >= level];
+        if (!inHalf[0] && !inHalf[1]) continue;
+        sources++;
+        if (marks.total[source]! & LEGITIMATE) hits[2].push(source);
+        for (const h of [0, 1] as const) if (inHalf[h]) hits[h].push(source);
       }
-      const strip = ({ level: _, stable: __, ...point }: typeof points[number]): SweepPoint => point;
-      const allowed = points.filter((p) =>
-        p.stable && p.upper !== null && p.upper <= fpLimit && p.blocked_abusive_syn_share > 0
-      );
-      // Of equal effect, the highest rate and the lowest ratio: the least that does it.
-      allowed.sort((a, b) =>
-        b.blocked_abusive_syn_share - a.blocked_abusive_syn_share || b.syn_rate - a.syn_rate ||
-        a.success_ratio - b.success_ratio || a.window_sec - b.window_sec
-      );
-      const isDefault = (p: SweepPoint) =>
-        p.window_sec === initial.windowMs / 1000 && p.syn_rate === initial.synRate &&
-        p.success_ratio === initial.successRatio;
-      return {
-        points: points.map(strip),
-        default: strip(points.find(isDefault)!),
-        recommended: allowed[0] ? strip(allowed[0]) : null,
-        fp_limit: fpLimit,
-      };
-    },
+      const upper = upperOf(bounders.total, hits[2]);
+      let syn = 0;
+      for (let l = level; l < rates.length; l++) syn += abusive[c * rates.length + l]!;
+      points.push({
+        window_sec: windowMs / 1000,
+        syn_rate: rate,
+        success_ratio: ratio,
+        blocked_abusive_syn_share: abusiveSyn > 0 ? syn / abusiveSyn : 0,
+        sources,
+        legitimate_hit: hits[2].length,
+        upper,
+        level,
+        stable: bounders.halves.every((bounder, h) => (upperOf(bounder, hits[h]!) ?? 1) <= fpLimit),
+      });
+    }
+  }
+  const strip = ({ level: _, stable: __, ...point }: typeof points[number]): SweepPoint => point;
+  const allowed = points.filter((p) =>
+    p.stable && p.upper !== null && p.upper <= fpLimit && p.blocked_abusive_syn_share > 0
+  );
+  // Of equal effect, the highest rate and the lowest ratio: the least that does it.
+  allowed.sort((a, b) =>
+    b.blocked_abusive_syn_share - a.blocked_abusive_syn_share || b.syn_rate - a.syn_rate ||
+    a.success_ratio - b.success_ratio || a.window_sec - b.window_sec
+  );
+  const isDefault = (p: SweepPoint) =>
+    p.window_sec === initial.windowMs / 1000 && p.syn_rate === initial.synRate &&
+    p.success_ratio === initial.successRatio;
+  return {
+    points: points.map(strip),
+    default: strip(points.find(isDefault)!),
+    recommended: allowed[0] ? strip(allowed[0]) : null,
+    fp_limit: fpLimit,
   };
 }
 

@@ -7,10 +7,9 @@
  * waits that long before it counts. The same is kept for the current half of the time and the current day, and
  * noted down when those end. Pure.
  */
-import type { Interval, Sources } from "../evidence/interval.ts";
 import { atLeast, createPairs, type Pairs } from "../evidence/pairs.ts";
-import type { Decision } from "../policy/policy.ts";
 import { LEGITIMATE } from "./bound.ts";
+import type { ObservedInterval } from "./observe.ts";
 import type { SourceClass } from "./summary.ts";
 
 /** What is marked by source number: over all time, by half, by day. */
@@ -30,6 +29,16 @@ export function createMarks(sources: number): Marks {
   };
 }
 
+/** Adds marks to others of the same sources. */
+export function addMarks(to: Marks, marks: Marks): void {
+  const add = (column: Uint8Array, other: Uint8Array) => {
+    for (let source = 0; source < column.length; source++) column[source]! |= other[source]!;
+  };
+  add(to.total, marks.total);
+  for (const h of [0, 1] as const) add(to.halves[h], marks.halves[h]);
+  for (const [day, column] of marks.days) add(marksOfDay(to, day), column);
+}
+
 /** The marks of a day. */
 export function marksOfDay(marks: Marks, day: number): Uint8Array {
   let column = marks.days.get(day);
@@ -47,7 +56,7 @@ const LONGEST_WAIT_MS = 600_000;
 const TOTAL = 0, HALF = 1, DAY = 2;
 
 /** Evidence outside of what triggered, by source. */
-interface Scope {
+export interface Scope {
   uses: Uint32Array;
   periods: Uint16Array;
   lastPeriod: Int32Array;
@@ -67,49 +76,93 @@ interface Waiting {
   data: Float64Array;
 }
 
+/** What a decision takes out of what its source is judged by; milliseconds since 1970. */
+export interface Exclusion {
+  source: number;
+  /** The window that triggered. */
+  window: { beginMs: number; endMs: number };
+  /** When it may have begun to block at the earliest, and until when at the latest. */
+  earliestMs: number;
+  latestMs: number;
+}
+
+/** Classes of sources, as columns have them by number. */
+export const CLASSES: readonly SourceClass[] = ["likely legitimate", "mixed", "unknown", "likely abusive"];
+
+/** What a tally comes to, in columns. */
+export interface TallyCounts {
+  /** By source and port. */
+  keys: {
+    count: number;
+    source: Uint32Array;
+    port: Uint16Array;
+    class: Uint8Array;
+    columns: Record<
+      "packets" | "bytes" | "syn" | "handshakeAck" | "rst" | "data" | "maxSynRate" | "firstMs" | "lastMs",
+      Float64Array
+    >;
+    intervals: Uint32Array;
+  };
+  /** By source. */
+  sources: {
+    count: number;
+    /** Its number among all. */
+    global: Uint32Array;
+    class: Uint8Array;
+    syn: Float64Array;
+    handshakeAck: Float64Array;
+    /** Outside of what triggered. */
+    outside: Scope;
+    /** Triggering intervals in which it was in use. */
+    usesInside: Uint32Array;
+  };
+  /** Sources whose use looks like several users behind one address, and why. */
+  shared: { source: number; reason: string }[];
+  /** Sources that have been in use for at least half of the ten-minute periods, and for an hour. */
+  longKnown: number[];
+}
+
+/** What makes the class of a source, in words; `at` is its place in the columns by source. */
+export function describeClass({ outside, usesInside }: TallyCounts["sources"], at: number): string {
+  const { uses, periods, syn, handshakeAck, data } = outside;
+  const counts = `${syn[at]} SYN, ${handshakeAck[at]} bare ACKs and ${data[at]} packets with payload`;
+  const text = `outside of what triggered: ${counts}, in use in ${uses[at]} intervals of ${periods[at]} ` +
+    `ten-minute periods`;
+  return usesInside[at]! > 0 ? `${text}; in use in ${usesInside[at]} triggering intervals, too` : text;
+}
+
 /** The columns of a stream. */
 export interface Tally {
   /** (local source, port) → key. */
   readonly keys: Pairs;
-  /** Number of a local source among all, and back; -1 if the stream has not seen it. */
+  /** Number of a local source among all. */
   readonly global: Uint32Array;
   readonly sourceCount: number;
-  localOf(source: number): number;
-  /** By key. */
-  readonly counters: Record<"packets" | "bytes" | "syn" | "handshakeAck" | "rst" | "data", Float64Array>;
-  readonly maxSynRate: Float64Array;
-  readonly firstMs: Float64Array;
-  readonly lastMs: Float64Array;
-  readonly intervals: Uint32Array;
   /** By local source: over all time. */
   readonly bySource: Record<"syn" | "handshakeAck" | "data", Float64Array>;
   readonly sourceIntervals: Uint32Array;
   readonly firstInterval: Uint32Array;
   /** Counts an interval, the `index`th of the stream; returns the keys of its cells, -1 where nothing was counted. */
-  add(interval: Interval, index: number): Int32Array;
+  add(interval: ObservedInterval, index: number): Int32Array;
   /** Takes a decision's window and block out of what its source is judged by. */
-  exclude(decision: Decision): void;
+  exclude(exclusion: Exclusion): void;
   /** Takes an interval in which something of a source would have been dropped out of what it is judged by. */
-  excludeInterval(source: number, interval: Interval): void;
+  excludeInterval(source: number, interval: { beginMs: number; endMs: number }): void;
   /** Lets what no later window can reach count; without an interval, all of it. */
-  settle(next?: Interval): void;
+  settle(next?: { beginMs: number }): void;
   /** Of a local source, over all time. */
   classOf(local: number): SourceClass;
-  /** What makes its class, in words. */
-  describe(local: number): string;
-  /** Whether its use looks like several users behind one address, and why. */
-  sharedReason(local: number): string | undefined;
-  /** Whether it has been in use for at least half of the ten-minute periods, and for an hour. */
-  isLongKnown(local: number): boolean;
+  /** All of it, once it is settled. */
+  counts(): TallyCounts;
 }
 
 /** An empty tally. `marks` receive what is found of the sources, by their number among all. */
 export function createTally(
-  sources: Sources,
+  sourcesOfAll: number,
   options: { windowMs: number; middleMs: number; marks: readonly Marks[] },
 ): Tally {
   const widenMs = Math.min(options.windowMs, LONGEST_WAIT_MS), keys = createPairs();
-  const localOf = new Int32Array(sources.count).fill(-1);
+  const localOf = new Int32Array(sourcesOfAll).fill(-1);
   let global = new Uint32Array(0), sourceCount = 0, watchedPeriods = 0, lastWatched = -1, longestMs = 0;
   const doubles = () => new Float64Array(0);
   const counters = {
@@ -213,6 +266,37 @@ export function createTally(
     return scope.syn[local]! > 0 && unused ? "likely abusive" : "unknown";
   };
 
+  const sharedReason = (local: number): string | undefined => {
+    if (classOf(local) === "mixed") return "in use both outside of what triggered and inside";
+    const scope = scopes[TOTAL];
+    if (!isLegitimate(scope, local) || unanswered[local]! < LEAST_USES) return undefined;
+    return `in use in ${scope.uses[local]} intervals, and in ${
+      unanswered[local]
+    } at least ${UNANSWERED_SYN} SYN and no use`;
+  };
+  const isLongKnown = (local: number): boolean => {
+    const { periods } = scopes[TOTAL];
+    return isLegitimate(scopes[TOTAL], local) && periods[local]! >= Math.max(6, Math.min(0xffff, watchedPeriods) / 2);
+  };
+
+  const countKeys = (classes: Uint8Array): TallyCounts["keys"] => {
+    const { count } = keys, source = new Uint32Array(count), port = new Uint16Array(count);
+    const byKey = new Uint8Array(count);
+    for (let key = 0; key < count; key++) {
+      const local = keys.first(key);
+      source[key] = global[local]!;
+      port[key] = keys.second(key);
+      byKey[key] = classes[local]!;
+    }
+    const columns = Object.fromEntries(
+      Object.entries({ ...counters, maxSynRate, firstMs, lastMs }).map(([name, column]) => [
+        name,
+        column.subarray(0, count),
+      ]),
+    ) as TallyCounts["keys"]["columns"];
+    return { count, source, port, class: byKey, columns, intervals: intervals.subarray(0, count) };
+  };
+
   return {
     keys,
     get global() {
@@ -220,20 +304,6 @@ export function createTally(
     },
     get sourceCount() {
       return sourceCount;
-    },
-    localOf: (source) => localOf[source]!,
-    counters,
-    get maxSynRate() {
-      return maxSynRate;
-    },
-    get firstMs() {
-      return firstMs;
-    },
-    get lastMs() {
-      return lastMs;
-    },
-    get intervals() {
-      return intervals;
     },
     bySource,
     get sourceIntervals() {
@@ -299,14 +369,10 @@ export function createTally(
       waiting.push(evidence);
       return keyOf;
     },
-    exclude({ source, window, fromMs, untilMs }) {
+    exclude({ source, window, earliestMs, latestMs }) {
       const local = localOf[source]!;
       if (local < 0) return;
-      extend(
-        local,
-        Math.min(window.beginMs, fromMs.earliest) - widenMs,
-        Math.max(window.endMs, untilMs.latest) + widenMs,
-      );
+      extend(local, Math.min(window.beginMs, earliestMs) - widenMs, Math.max(window.endMs, latestMs) + widenMs);
       if (window.beginMs > triggerUntil[local]! + 2 * widenMs + 2 * longestMs) triggerFrom[local] = window.beginMs;
       triggerUntil[local] = Math.max(triggerUntil[local]!, window.endMs);
     },
@@ -332,24 +398,23 @@ export function createTally(
       if (day >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, day));
     },
     classOf,
-    describe(local) {
-      const { uses, periods, syn, handshakeAck, data } = scopes[TOTAL];
-      const counts = `${syn[local]} SYN, ${handshakeAck[local]} bare ACKs and ${data[local]} packets with payload`;
-      const outside = `outside of what triggered: ${counts}, in use in ${uses[local]} intervals of ${periods[local]} ` +
-        `ten-minute periods`;
-      return usesInside[local]! > 0 ? `${outside}; in use in ${usesInside[local]} triggering intervals, too` : outside;
-    },
-    sharedReason(local) {
-      if (classOf(local) === "mixed") return "in use both outside of what triggered and inside";
-      const scope = scopes[TOTAL];
-      if (!isLegitimate(scope, local) || unanswered[local]! < LEAST_USES) return undefined;
-      return `in use in ${scope.uses[local]} intervals, and in ${
-        unanswered[local]
-      } at least ${UNANSWERED_SYN} SYN and no use`;
-    },
-    isLongKnown(local) {
-      const { periods } = scopes[TOTAL];
-      return isLegitimate(scopes[TOTAL], local) && periods[local]! >= Math.max(6, Math.min(0xffff, watchedPeriods) / 2);
+    counts() {
+      const classes = Uint8Array.from({ length: sourceCount }, (_, local) => CLASSES.indexOf(classOf(local)));
+      const shared: TallyCounts["shared"] = [], longKnown: number[] = [];
+      for (let local = 0; local < sourceCount; local++) {
+        const reason = sharedReason(local), source = global[local]!;
+        if (reason !== undefined) shared.push({ source, reason });
+        if (isLongKnown(local)) longKnown.push(source);
+      }
+      return {
+        keys: countKeys(classes),
+        sources: {
+          ...{ count: sourceCount, global, class: classes, outside: scopes[TOTAL], usesInside },
+          ...{ syn: bySource.syn, handshakeAck: bySource.handshakeAck },
+        },
+        shared,
+        longKnown,
+      };
     },
   };
 }

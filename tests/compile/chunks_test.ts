@@ -77,6 +77,28 @@ Deno.test("joinChunks() gives a script that loads a chunk when it is imported, o
   assert.match(lines[places[2]! - 1]!, /\(await \$import\(2\)\)\.fail\(\)/);
 });
 
+Deno.test("joinChunks() gives a thread a script of its own, with the chunks that it needs", async () => {
+  await using folder = await Folder.create();
+  const thread = `import {
+  log
+} from "./chunk-A.js";
+
+// src/thread.ts
+import { basename } from "node:path";
+log("in the thread ✓", basename("/a/b"), "${"x".repeat(10_000)}".length);
+postMessage("done");
+`;
+  const start = `const worker = new Worker(await import.meta.resolve("./parts/thread.ts"), { type: "module" });
+worker.onmessage = ({ data }) => (log(data), worker.terminate());
+`;
+  const { text } = join({ main: `import {\n  log\n} from "./chunk-A.js";\n${start}`, thread });
+  await Deno.writeTextFile(`${folder.path}/it.js`, text);
+  const said = await runDeno(["run", "--quiet", "--no-config", `${folder.path}/it.js`]);
+  assert.equal(said, "in the thread ✓ b 10000\ndone\n");
+  const waiting = `${thread}await import("./later-B.js");\n`;
+  assert.throws(() => join({ main: start, thread: waiting }), /thread, which a thread needs, imports something later/);
+});
+
 Deno.test("joinChunks() is the same whatever the chunks are called, and whatever their order", () => {
   const renamed = Object.entries(FILES).toReversed().map(([name, text]) =>
     [name.replace(/-.$/, "-Z$&"), text.replaceAll(/-([AB])\.js/g, "-Z-$1.js")] as const

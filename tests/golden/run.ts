@@ -43,7 +43,7 @@ export async function runSituation(situation: Situation): Promise<Outcome> {
       allowlist,
     };
     const { windowMs, synRate, successRatio, blockDurationMs } = native;
-    const assessment = assess(evidence, nativePolicy(native), {
+    const assessment = await assess(evidence, nativePolicy(native), {
       ...optionsOf(situation),
       ibsrVersion: "0.0.0",
       options: {},
