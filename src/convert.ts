@@ -32,28 +32,43 @@ export function streamOf(snapshot: Snapshot): string {
   return name.replaceAll(/[^A-Za-z0-9_.-]/g, "_").replace(/^\.+/, "_");
 }
 
+/** A bucket of version 5, as it is written. */
+type V5Bucket = Pick<Bucket, "key_type" | "src_ip" | "dst_port"> & V5Counters;
+
+/** The sum of a key, and where it stands among all. */
+interface Entry {
+  bucket: V5Bucket;
+  address: number;
+}
+
 /** Starts a stream. */
 export function createConverter(): Converter {
-  const sums = new Map<string, { key: Pick<Bucket, "key_type" | "src_ip" | "dst_port">; counters: V5Counters }>();
-  const leftOut = { ipv6Buckets: 0, saturated: 0 };
+  const entries = new Map<string, Entry>(), leftOut = { ipv6Buckets: 0, saturated: 0 };
+  /** The same in their order, the first `sorted` of them. */
+  const ordered: Entry[] = [];
+  let sorted = 0;
 
   const add = (bucket: Bucket, cumulative: boolean) => {
-    if (bucket.src_ip.includes(":")) {
+    const { key_type, src_ip, dst_port } = bucket;
+    if (src_ip.includes(":")) {
       leftOut.ipv6Buckets++;
       return;
     }
-    const id = `${bucket.key_type} ${bucket.src_ip} ${bucket.dst_port}`;
-    let entry = sums.get(id);
+    const id = `${key_type} ${src_ip} ${dst_port}`;
+    let entry = entries.get(id);
     if (!entry) {
-      const key = { key_type: bucket.key_type, src_ip: bucket.src_ip, ...port(bucket) };
-      entry = { key, counters: { syn: 0, ack: 0, handshake_ack: 0, rst: 0, packets: 0, bytes: 0 } };
-      sums.set(id, entry);
+      const none = { syn: 0, ack: 0, handshake_ack: 0, rst: 0, packets: 0, bytes: 0 };
+      const key = { key_type, src_ip, ...(dst_port === undefined ? {} : { dst_port }) };
+      entry = { bucket: { ...key, ...none }, address: numberOf(src_ip) };
+      entries.set(id, entry);
+      ordered.push(entry);
     }
+    const sums = entry.bucket;
     for (const name of V5_COUNTERS) {
-      const sum = (cumulative ? 0 : entry.counters[name]) + bucket[name];
+      const sum = (cumulative ? 0 : sums[name]) + bucket[name];
       const limit = name === "bytes" ? Number.MAX_SAFE_INTEGER : U32_MAX;
       if (sum > limit) leftOut.saturated++;
-      entry.counters[name] = Math.min(sum, limit);
+      sums[name] = Math.min(sum, limit);
     }
   };
 
@@ -61,6 +76,9 @@ export function createConverter(): Converter {
     leftOut,
     convert(snapshot) {
       for (const bucket of snapshot.buckets) add(bucket, snapshot.counter_mode === "cumulative");
+      // Most keys of a line were in the one before it: they stand where they stood.
+      if (sorted < ordered.length) ordered.sort(compareEntries);
+      sorted = ordered.length;
       const end = Math.floor(snapshot.ts_unix_sec), interval = snapshot.interval_sec ?? 0;
       return JSON.stringify({
         version: 5,
@@ -71,22 +89,17 @@ export function createConverter(): Converter {
         counter_mode: "cumulative",
         base_ts_unix_sec: Math.floor(snapshot.base_ts_unix_sec ?? end - interval),
         dst_ports: listPorts(snapshot),
-        buckets: [...sums.values()].sort(byKey).map(({ key, counters }) => ({ ...key, ...counters })),
+        buckets: ordered.map(({ bucket }) => bucket),
       });
     },
   };
 }
 
-function port(bucket: Bucket): { dst_port?: number } {
-  return bucket.dst_port === undefined ? {} : { dst_port: bucket.dst_port };
-}
-
-type Entry = { key: Pick<Bucket, "key_type" | "src_ip" | "dst_port"> };
-
 /** Kind (src_ip first), address by number, port. */
-function byKey({ key: a }: Entry, { key: b }: Entry): number {
-  return (a.key_type < b.key_type ? 1 : a.key_type > b.key_type ? -1 : 0) ||
-    numberOf(a.src_ip) - numberOf(b.src_ip) || (a.dst_port ?? -1) - (b.dst_port ?? -1);
+function compareEntries(a: Entry, b: Entry): number {
+  const [one, other] = [a.bucket, b.bucket];
+  return (one.key_type < other.key_type ? 1 : one.key_type > other.key_type ? -1 : 0) ||
+    a.address - b.address || (one.dst_port ?? -1) - (other.dst_port ?? -1);
 }
 
 function numberOf(ipv4: string): number {
