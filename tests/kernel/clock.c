@@ -1,5 +1,6 @@
-// A wall clock that a test sets: loaded before libc (LD_PRELOAD), it adds to each reading of CLOCK_REALTIME the
-// seconds that the file IBSR_TEST_CLOCK holds, 64 bits. The machine's own clock is left alone, and so is the monotonic.
+// Clocks that a test sets: loaded before libc (LD_PRELOAD), this adds to each reading of CLOCK_REALTIME the seconds that
+// the file IBSR_TEST_CLOCK holds first, 64 bits, and to CLOCK_BOOTTIME those after them: a host that sleeps moves both.
+// The machine's own clocks are left alone, and so is the monotonic.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@ __attribute__((constructor)) static void map_offset(void)
 	int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (file < 0)
 		abort();
-	offset = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+	offset = mmap(NULL, 2 * sizeof(long), PROT_READ, MAP_SHARED, file, 0);
 	close(file);
 }
 
@@ -26,7 +27,9 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 {
 	int result = (int)syscall(SYS_clock_gettime, clock, now);
 	if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-		now->tv_sec += *offset;
+		now->tv_sec += offset[0];
+	if (result == 0 && (clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM))
+		now->tv_sec += offset[1];
 	return result;
 }
 

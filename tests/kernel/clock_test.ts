@@ -6,9 +6,32 @@ import { decodeHeartbeat } from "../../src/heartbeat.ts";
 import { listSegments } from "../../src/segment.ts";
 import { testWith } from "../needs.ts";
 import { readSpool, sumTotals } from "./counts.ts";
-import { CLIENT, ibsrCommand, Lab, pause, run, SERVER } from "./lab.ts";
+import { CLIENT, ibsrCommand, Lab, pause, run, type Running, SERVER } from "./lab.ts";
 
 const HOUR = 3600;
+const CLOCK = new URL("clock.c", import.meta.url).pathname;
+
+/** A collector with a wall clock and a clock since boot that are `setClock()`'s seconds ahead, none at first. */
+async function collectWithClock(
+  lab: Lab,
+  folder: string,
+): Promise<{ ibsr: Running; setClock: (wallSec: number, bootSec?: number) => void }> {
+  const clock = `${folder}/clock`;
+  const setClock = (wallSec: number, bootSec = 0) => {
+    using file = Deno.openSync(clock, { write: true, create: true }); // never shorter: that is a SIGBUS to who maps it
+    file.writeSync(new Uint8Array(BigInt64Array.of(BigInt(wallSec), BigInt(bootSec)).buffer));
+  };
+  await run("clang", ["-shared", "-fPIC", "-O1", "-o", `${folder}/clock.so`, CLOCK]);
+  setClock(0);
+  const [command, args] = ibsrCommand([
+    ...["collect", "-i", "server", "-o", `${folder}/spool`, "-p", "80", "--snapshot-interval-sec", "0.25"],
+    ...["--status-interval-sec", "0.5"],
+  ]);
+  const preload = [`LD_PRELOAD=${folder}/clock.so`, `IBSR_TEST_CLOCK=${clock}`];
+  const ibsr = lab.start(lab.server, "env", [...preload, command, ...args]);
+  await ibsr.waitFor("attached to server");
+  return { ibsr, setClock };
+}
 
 for (const [direction, stepSec] of [["forward", HOUR], ["back", -HOUR]] as const) {
   testWith(
@@ -16,22 +39,10 @@ for (const [direction, stepSec] of [["forward", HOUR], ["back", -HOUR]] as const
     `collect measures intervals by the monotonic clock while the wall clock steps ${direction} an hour and home again`,
     async () => {
       await using lab = await Lab.create();
-      const folder = await Deno.makeTempDir(), spool = `${folder}/spool`, clock = `${folder}/clock`;
-      const setClock = (sec: number) => {
-        using file = Deno.openSync(clock, { write: true, create: true }); // never shorter: that is a SIGBUS to who maps it
-        file.writeSync(new Uint8Array(BigInt64Array.of(BigInt(sec)).buffer));
-      };
-      await run("clang", ["-shared", "-fPIC", "-O1", "-o", `${folder}/clock.so`, CLOCK]);
-      setClock(0);
+      const folder = await Deno.makeTempDir(), spool = `${folder}/spool`;
       await lab.serve([80]);
-      const [command, args] = ibsrCommand([
-        ...["collect", "-i", "server", "-o", spool, "-p", "80", "--snapshot-interval-sec", "0.25"],
-        ...["--status-interval-sec", "0.5"],
-      ]);
-      const preload = [`LD_PRELOAD=${folder}/clock.so`, `IBSR_TEST_CLOCK=${clock}`];
       const before = Date.now() / 1000;
-      const ibsr = lab.start(lab.server, "env", [...preload, command, ...args]);
-      await ibsr.waitFor("attached to server");
+      const { ibsr, setClock } = await collectWithClock(lab, folder);
       const attachedAt = performance.now();
       const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
       await connect();
@@ -75,8 +86,6 @@ for (const [direction, stepSec] of [["forward", HOUR], ["back", -HOUR]] as const
   );
 }
 
-const CLOCK = new URL("clock.c", import.meta.url).pathname;
-
 /** As in a segment's name. */
 function hourOf(sec: number): string {
   return new Date(sec * 1000).toISOString().slice(0, 13).replace(/[-T]/g, "");
@@ -115,3 +124,34 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+testWith("kernel", "collect on a host that sleeps for an hour counts on, and covers no time of its sleep", async () => {
+  await using lab = await Lab.create();
+  const folder = await Deno.makeTempDir();
+  await lab.serve([80]);
+  const { ibsr, setClock } = await collectWithClock(lab, folder);
+  const attachedAt = performance.now();
+  const connect = () => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+  await connect();
+  await pause(700);
+  // No CPU; when it has it again, the wall clock and the clock since boot are ahead of the monotonic, which stood still.
+  ibsr.process.kill("SIGSTOP");
+  setClock(HOUR, HOUR);
+  ibsr.process.kill("SIGCONT");
+  await ibsr.waitFor("the clock was set forward by 3600.0 s, or the host slept");
+  await connect();
+  await pause(700);
+  assert.equal((await ibsr.end("SIGTERM")).code, 0);
+  const ranSec = (performance.now() - attachedAt) / 1000;
+
+  const snapshots = await readSpool(`${folder}/spool`);
+  assert.equal(sumTotals(snapshots).get("80")!.syn, 20);
+  assert.deepEqual(snapshots.map((s) => s.seq), snapshots.map((_, i) => i));
+  const covered = snapshots.reduce((sum, s) => sum + s.interval_sec!, 0);
+  assert.ok(Math.abs(covered - ranSec) < 1, `${covered} s are covered of ${ranSec} s awake`);
+  const gaps = snapshots.slice(1).map((s, i) => s.ts_unix_sec - s.interval_sec! - snapshots[i]!.ts_unix_sec);
+  const asleep = gaps.filter((gap) => Math.abs(gap) >= 0.02);
+  assert.equal(asleep.length, 1, `${gaps}`);
+  assert.ok(Math.abs(asleep[0]! - HOUR) < 0.5, `the sleep is no interval: ${gaps}`);
+  await Deno.remove(folder, { recursive: true });
+});
