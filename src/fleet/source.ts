@@ -11,8 +11,8 @@ import { IbsrError } from "../errors.ts";
 import { isSegmentName, listInputs } from "../input.ts";
 import type { Credentials } from "../s3/endpoints.ts";
 import { type Place, urlOf } from "../s3/request.ts";
-import { type Choice, chooseFiles, type SourceFile } from "./choose.ts";
-import { type QueryEngine, type QueryOptions, streamRows } from "./engine.ts";
+import { type Choice, chooseFiles, readPlace, type SourceFile } from "./choose.ts";
+import { type Parameter, type QueryEngine, type QueryOptions, streamRows } from "./engine.ts";
 
 /** A bucket that is read from. */
 export interface BucketPlace {
@@ -76,7 +76,7 @@ export async function openSource(
       hint: "hosts are told by host=… in the paths, times by the names of segments",
     });
   }
-  const selects: string[] = [], parameters: Record<string, string | readonly string[]> = {};
+  const selects: string[] = [], parameters: Record<string, Parameter> = {};
   const used = parts.filter((part) => chosen.some((file) => file.part === part));
   for (const [n, part] of used.entries()) {
     const select = part.select(chosen.filter((file) => file.part === part).map(({ name }) => name), n);
@@ -84,8 +84,10 @@ export async function openSource(
     Object.assign(parameters, select.parameters);
   }
   const files = chosen.map(({ part: _, name: __, ...file }) => file);
+  const lines = `(${selects.join(" UNION ALL ")})`, row = chooseLines(chosen, options);
+  Object.assign(parameters, row.parameters);
   return {
-    from: `(${selects.join(" UNION ALL ")})`,
+    from: row.where === undefined ? lines : `(SELECT line, file, number FROM ${lines} WHERE ${row.where})`,
     async bind() {
       const secrets = await Promise.all(used.map((part, n) => part.secrets(n)));
       return { parameters, secrets: Object.assign({}, ...secrets) };
@@ -98,6 +100,34 @@ export async function openSource(
 
 function sumBytes(files: readonly SourceFile[]): number {
   return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/**
+ * What a line must say to be of the hosts and the time asked for, as far as its file's path doesn't. A line without a time
+ * is kept: it is for the report to say what is wrong with it. One without a host is of none that was asked for.
+ */
+function chooseLines(
+  files: readonly (SourceFile & { name: string })[],
+  { hosts, fromMs, toMs }: Choice,
+): { where: string | undefined; parameters: Record<string, Parameter> } {
+  const conditions: string[] = [], parameters: Record<string, Parameter> = {};
+  const plain = files.filter(({ path }) => readPlace(path).host === undefined).map(({ name }) => name);
+  if (hosts.length > 0 && plain.length > 0) {
+    const isHost = "JSONExtractString(line, 'hostname') IN {source_hosts:Array(String)}";
+    conditions.push(`(file NOT IN {source_plain:Array(String)} OR ${isHost})`);
+    Object.assign(parameters, { source_hosts: hosts, source_plain: plain });
+  }
+  const endMs = "toInt64(round(JSONExtractFloat(line, 'ts_unix_sec') * 1000))";
+  const isTimeless = "JSONType(line, 'ts_unix_sec') NOT IN ('Int64', 'UInt64', 'Double')";
+  if (fromMs !== undefined) {
+    conditions.push(`(${isTimeless} OR ${endMs} > {source_from:Int64})`);
+    parameters.source_from = fromMs;
+  }
+  if (toMs !== undefined) {
+    conditions.push(`(${isTimeless} OR ${endMs} <= {source_to:Int64})`);
+    parameters.source_to = toMs;
+  }
+  return { where: conditions.length === 0 ? undefined : conditions.join(" AND "), parameters };
 }
 
 /** Lines of the files whose `_path` is bound to `source_paths…`. */
