@@ -23,6 +23,8 @@ const PURE = [
   "src/elf.ts",
   "src/escape.ts",
   "src/evidence/",
+  "src/fleet/engine.ts",
+  "src/fleet/schema.ts",
   "src/heartbeat.ts",
   "src/library.ts",
   "src/metrics.ts",

@@ -27,7 +27,8 @@ export type Need =
   | "validators"
   | "disks"
   | "chdb"
-  | "clickhouse";
+  | "clickhouse"
+  | "duckdb";
 
 /** A Deno for aarch64, as scripts/setup installs it. */
 export const AARCH64_DENO = new URL("../.tools/aarch64/node_modules/@deno/linux-arm64-glibc/deno", import.meta.url)
@@ -42,6 +43,9 @@ export const CHDB = Deno.env.get("IBSR_CHDB") ??
     `../.tools/chdb/node_modules/@chdb/lib-linux-${Deno.build.arch === "aarch64" ? "arm64" : "x64"}-gnu/libchdb.so`,
     import.meta.url,
   ).pathname;
+
+/** The folder that scripts/setup installs DuckDB into. */
+export const DUCKDB = new URL("../.tools/duckdb", import.meta.url).pathname;
 
 /** Commands that start Chromium. */
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome"];
@@ -187,6 +191,10 @@ const MISSING: Record<Need, () => string | undefined> = {
     const libraries = [...Deno.readDirSync("/usr/lib")].filter(({ isDirectory }) => isDirectory);
     const isThere = libraries.some(({ name }) => exists(`/usr/lib/${name}/libclickhouse.so.18.16.1`));
     return isThere ? listMissing(["openssl"]) : "clickhouse-common";
+  },
+  duckdb: () => {
+    if (!exists(`${DUCKDB}/node_modules/@duckdb/node-api`)) return "DuckDB (install_duckdb of scripts/setup)";
+    return listMissing(["node"]);
   },
   machine: () => {
     const commands = ["systemctl", "journalctl", "nsenter", "unshare", "findmnt"].filter((c) => !onPath(c));

@@ -6,6 +6,7 @@ import { collectCommand } from "./tables/collect.ts";
 import { configCheckCommand, configShowCommand } from "./tables/config.ts";
 import { convertCommand } from "./tables/convert.ts";
 import { exportCommand } from "./tables/export.ts";
+import { fleetSchemaCommand } from "./tables/fleet_schema.ts";
 import { checkCommand, statusCommand } from "./tables/host.ts";
 import { policyCheckCommand } from "./tables/policy.ts";
 import { completionsCommand, manCommand, versionCommand } from "./tables/program.ts";
@@ -24,6 +25,7 @@ export const COMMANDS: readonly Command[] = [
   safetyCommand,
   replayCommand,
   reportCommand,
+  fleetSchemaCommand,
   rulesCommand,
   simulateCommand,
   policyCheckCommand,
