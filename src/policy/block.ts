@@ -37,6 +37,9 @@ export interface Trigger {
   passed: { packets: number; bytes: number; syn: number };
 }
 
+/** What is expected is counted in whole parts of a packet, and in whole bytes: a sum is then the same in any order. */
+export const EXPECTED_PARTS = 1024;
+
 const NOTHING = { packets: 0, bytes: 0, syn: 0 };
 
 /** No block has been made yet. */
@@ -93,16 +96,16 @@ export function effectOf(block: Block, interval: Interval, cell: { index: number
   const overlap = Math.max(0, Math.min(endMs, block.expectedUntil) - Math.max(beginMs, block.expectedFrom));
   const share = whole ? 1 : Math.min(1, (overlap + (touched ? block.expectedBefore : 0)) / (endMs - beginMs));
   const passed = touched && cell.alone ? block.passed : NOTHING;
-  const bounds = (count: number, let_: number) => {
+  const bounds = (count: number, let_: number, parts: number) => {
     const upper = Math.max(0, count - let_);
-    return { lower: whole ? count : 0, expected: Math.min(upper, share * count), upper };
+    return { lower: whole ? count : 0, expected: Math.round(Math.min(upper, share * count) * parts) / parts, upper };
   };
   const i = cell.index;
   return {
     cell: i,
     rule: cell.rule,
-    packets: bounds(cells.packets[i]!, passed.packets),
-    bytes: bounds(cells.bytes[i]!, passed.bytes),
-    syn: bounds(cells.syn[i]!, passed.syn),
+    packets: bounds(cells.packets[i]!, passed.packets, EXPECTED_PARTS),
+    bytes: bounds(cells.bytes[i]!, passed.bytes, 1),
+    syn: bounds(cells.syn[i]!, passed.syn, EXPECTED_PARTS),
   };
 }
