@@ -109,3 +109,14 @@ export function expandPorts(ranges: readonly PortRange[]): number[] {
     return Array.from({ length: high - low + 1 }, (_, i) => low + i);
   });
 }
+
+/** The ports of ranges, sorted, each once, whatever a hostile line repeats. */
+export function uniquePorts(ranges: readonly PortRange[]): number[] {
+  const spans = ranges.map((range) => typeof range === "number" ? [range, range] : range.split("-").map(Number))
+    .sort(([a], [b]) => a! - b!);
+  const list: number[] = [];
+  for (const [low, high] of spans) {
+    for (let port = Math.max(low!, (list.at(-1) ?? -1) + 1); port <= high!; port++) list.push(port);
+  }
+  return list;
+}

@@ -13,6 +13,7 @@
  * What was wrong, repeated or left out is listed; nothing is dropped without a word.
  */
 import { Buffer } from "node:buffer";
+import { uniquePorts } from "../address.ts";
 import { COUNTER_NAMES, type Counters, noCounters, type NotCounted, SKIP_NAMES } from "../counters.ts";
 import { IbsrError, reason } from "../errors.ts";
 import type { Input } from "../input.ts";
@@ -241,6 +242,7 @@ function keepLine(
     mode: head.xdp_mode,
     ports: listPorts(reader, head),
     place: keepRows(reader.store, measureRows(rows, rest)),
+    rows: rows.count,
   });
 }
 
@@ -257,16 +259,7 @@ function milliseconds(seconds: number | undefined): number | undefined {
 function listPorts(reader: Reader, { dst_ports }: Pick<Snapshot, "dst_ports">): readonly number[] {
   const key = JSON.stringify(dst_ports);
   let ports = reader.ports.get(key);
-  if (!ports) {
-    // By ranges: a hostile line may name all ports a million times.
-    const ranges = dst_ports.map((range) => typeof range === "number" ? [range, range] : range.split("-").map(Number))
-      .sort(([a], [b]) => a! - b!);
-    const list: number[] = [];
-    for (const [low, high] of ranges) {
-      for (let port = Math.max(low!, (list.at(-1) ?? -1) + 1); port <= high!; port++) list.push(port);
-    }
-    reader.ports.set(key, ports = list);
-  }
+  if (!ports) reader.ports.set(key, ports = uniquePorts(dst_ports));
   return ports;
 }
 

@@ -32,6 +32,8 @@ export interface LineRecord {
   mode: SnapshotMode | undefined;
   ports: readonly number[];
   place: Place;
+  /** How many rows it has. */
+  rows: number;
 }
 
 /** When one line counted, and what it is compared with. */
@@ -134,11 +136,11 @@ function dropRepeated(
   return { kept, duplicates };
 }
 
-function identityOf({ version, hostname, iface, runId, seq, endMs, path, place }: LineRecord): string {
+function identityOf({ version, hostname, iface, runId, seq, endMs, path, rows }: LineRecord): string {
   if (version >= 8) return JSON.stringify([hostname, iface, runId, seq]);
   if (runId !== undefined) return `${runId} ${endMs}`;
   // Nothing but its time identifies a line of version 3 or 4; two that counted nothing are not one for that.
-  return `${endMs} ${place.length} ${folderOf(path)}`;
+  return `${endMs} ${rows} ${folderOf(path)}`;
 }
 
 // --------------------------------------------------------------------------------------------------- runs
