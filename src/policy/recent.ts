@@ -50,6 +50,8 @@ export interface Recent {
   /** The first interval that a window ending in the newest can touch, and the first of the longest run within W. */
   readonly touchSeq: number;
   readonly runSeq: number;
+  /** The first of the intervals that every window ending in the newest holds whole, but for the newest itself. */
+  readonly innerSeq: number;
   readonly runBeginMs: number;
   readonly touchBeginMs: number;
   /** End of the newest interval. */
@@ -59,7 +61,7 @@ export interface Recent {
   /** Share of a window that ends with the newest interval that was watched. */
   readonly covered: number;
   /** Begins the next interval, and forgets what is out of reach. */
-  begin(interval: Interval): void;
+  begin(interval: Pick<Interval, "beginMs" | "endMs">): void;
   /** Adds to a key's row of this interval, and says what there was of the key. */
   add(key: number, cells: Interval["cells"], cell: number): typeof ADDED[keyof typeof ADDED];
   /** Fills `seen` from the rows of a key that has one in this interval. */
@@ -124,6 +126,9 @@ export function createRecent(windowMs: number): Recent {
     },
     get runSeq() {
       return runSeq;
+    },
+    get innerSeq() {
+      return innerSeq;
     },
     get runBeginMs() {
       return intervals[intervals.length - 1 - (seq - runSeq)]!.beginMs;

@@ -8,16 +8,16 @@
 import type { PrefixSet } from "../allowlist.ts";
 import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
 import type { Decision, Finding, Policy } from "../policy/policy.ts";
-import { createNetworks, HIT } from "./bound.ts";
+import { createBounder, createNetworks, HIT } from "./bound.ts";
 import { createStreamEffects, type Effects, noEffects } from "./effects.ts";
 import type { GateLimits } from "./gate_limits.ts";
-import { summariseHarm } from "./harm.ts";
+import { sumLegitimateSyn, summariseHarm } from "./harm.ts";
 import { createObserver, type Observer, type ObserverOptions, type StreamObservation } from "./observe.ts";
 import { keepRows } from "./rows.ts";
 import { boundersOf, markedBounds, type StreamResult, summarise } from "./summarise.ts";
 import type { Assessment, Summary } from "./summary.ts";
 import { judgeSweep, type SweepDefault } from "./sweep.ts";
-import { addMarks, createMarks, type Marks } from "./tally.ts";
+import { addMarks, createMarks, type Marks, readJudgements } from "./tally.ts";
 import { createTimeline } from "./timeline.ts";
 import { createWatch } from "./watch.ts";
 
@@ -121,7 +121,11 @@ export async function assess(
     return {
       ...{ name, watch: stream.watch, effects: stream.effects, decisions: stream.decisions },
       rows: keepRows(name, found.keys, affected, hits),
-      harm: summariseHarm({ name, counts: found.sources, affected, hits, policy, sources }),
+      sourceCount: found.sources.count,
+      harm: summariseHarm({
+        ...{ name, affected, hits, policy, sources, legitimateSyn: sumLegitimateSyn(found.sources) },
+        judgements: readJudgements(found.sources, new Set([...listHit(hits), ...affected.map(({ source }) => source)])),
+      }),
       shared: found.shared,
       spoofedShare: found.spoofedShare,
       bounds: several ? markedBounds(boundersOf(stream.marks, networks)) : undefined,
@@ -131,10 +135,19 @@ export async function assess(
 
   const bounders = boundersOf(marks, networks), { fpLimit } = options.limits, { sweep } = options;
   return summarise({
-    ...{ evidence, policy, options, results, marks, effects, networks, bounders, timeline, findings, ratios, range },
+    ...{ evidence, policy, options, results, marks, effects, bounders, timeline, findings, ratios, range },
+    sourceCount: countSeen(results, sources.count),
+    boundDay: (day) => createBounder(marks.days.get(day) ?? new Uint8Array(0), networks).marked(),
     spoofing: observed.spoofing,
     sweep: sweep && observed.sweep ? judgeSweep(sweep, observed.sweep, { marks, bounders, fpLimit }) : null,
   });
+}
+
+/** Sources that any stream has seen: of those in the evidence, some may be of other ports, or of lines left out. */
+function countSeen(results: readonly StreamResult[], most: number): number {
+  const seen = new Uint8Array(most);
+  for (const { rows } of results) for (const source of rows.source) seen[source] = 1;
+  return seen.reduce((sum, one) => sum + one, 0);
 }
 
 /** By source: 1 if it is on the list. */
@@ -187,15 +200,20 @@ function countRatios({ sources }: StreamObservation, marks: Marks, ratios: Summa
   }
 }
 
+/** Sources that some rule may block. */
+function listHit(hits: Effects["hits"]): Set<number> {
+  return new Set(hits.flatMap(({ possible }) => [...possible]));
+}
+
 /** Would-be-blocked sources that are allowlisted, the host's own, or known since long. */
-function listLockedOut(
+export function listLockedOut(
   effects: Effects,
   { allowlist, selfAddresses, sources, longKnown }: Pick<AssessOptions, "allowlist" | "selfAddresses"> & {
     sources: Sources;
     longKnown: Set<number>;
   },
 ): Set<number> {
-  const hit = new Set(effects.hits.flatMap(({ possible }) => [...possible]));
+  const hit = listHit(effects.hits);
   return new Set([...hit].filter((source) => {
     const bytes = sources.bytes(source);
     return longKnown.has(source) || allowlist.contains(bytes) || selfAddresses.contains(bytes);

@@ -102,6 +102,19 @@ export function createBounder(marks: Uint8Array, networks: Networks): Bounder {
     legitimate++;
     all.add(networks.of(source));
   }
+  return boundCounted(marks, networks, { legitimate, networks: all.size });
+}
+
+/**
+ * The bounds of a column whose likely-legitimate sources, and their networks, have been counted: of `marks` only those
+ * need to be there that may be hit.
+ */
+export function boundCounted(
+  marks: Uint8Array,
+  networks: Networks,
+  all: { legitimate: number; networks: number },
+): Bounder {
+  const { legitimate } = all;
   const of = (hits: Iterable<number>): FpBound => {
     const hitNetworks = new Set<number>();
     let hit = 0;
@@ -110,13 +123,13 @@ export function createBounder(marks: Uint8Array, networks: Networks): Bounder {
       hit++;
       hitNetworks.add(networks.of(source));
     }
-    const upper = upperLimit(hit, legitimate), network = upperLimit(hitNetworks.size, all.size);
+    const upper = upperLimit(hit, legitimate), network = upperLimit(hitNetworks.size, all.networks);
     return {
       legitimate,
       hit,
       point: legitimate > 0 ? hit / legitimate : null,
       upper: upper === null || network === null ? null : Math.max(upper, network),
-      by_network: { legitimate: all.size, hit: hitNetworks.size, upper: network },
+      by_network: { legitimate: all.networks, hit: hitNetworks.size, upper: network },
     };
   };
   function* marked(): Generator<number> {

@@ -6,7 +6,7 @@ import type { Policy } from "../policy/policy.ts";
 import type { Range } from "../rules/ruleset.ts";
 import type { Affected, RuleHits } from "./effects.ts";
 import type { FalsePositives, SourceClass } from "./summary.ts";
-import { CLASSES, describeClass, type TallyCounts } from "./tally.ts";
+import { CLASSES, type Judgements, type TallyCounts } from "./tally.ts";
 
 const LISTED = 1000;
 
@@ -36,19 +36,22 @@ export interface Harm extends Befallen {
 export function summariseHarm(
   stream: {
     name: StreamName;
-    counts: TallyCounts["sources"];
+    /** Of the would-be-blocked sources at least. */
+    judgements: Judgements;
+    /** SYNs of all likely-legitimate and mixed sources. */
+    legitimateSyn: number;
     affected: readonly Affected[];
     hits: readonly RuleHits[];
     policy: Policy;
     sources: Sources;
   },
 ): Harm {
-  const { name, counts, affected, hits, policy, sources } = stream;
+  const { name, judgements, affected, hits, policy, sources } = stream;
   const none = () => ({ lower: 0, upper: 0 });
   const harm: Harm = {
     ...{ hostname: name.hostname, sources: new Set(), others: new Map() },
     ...{ connections: none(), bytes: none(), packets: none(), blockedMs: none() },
-    ...{ legitimateSyn: 0, byClass: new Map(), listed: [], classes: new Map() },
+    ...{ legitimateSyn: stream.legitimateSyn, byClass: new Map(), listed: [], classes: new Map() },
   };
   const rulesOf = new Map<number, string[]>();
   for (const [rule, { possible }] of hits.entries()) {
@@ -58,21 +61,13 @@ export function summariseHarm(
       else rulesOf.set(source, [policy.rules[rule]!.id]);
     }
   }
-  /** Of the sources that are asked for: their places in the columns. */
-  const asked = new Set([...rulesOf.keys(), ...affected.map(({ source }) => source)]),
-    places = new Map<number, number>();
-  for (let at = 0; at < counts.count; at++) if (asked.has(counts.global[at]!)) places.set(counts.global[at]!, at);
-  const classOf = (source: number): SourceClass => {
-    const at = places.get(source);
-    return at === undefined ? "unknown" : CLASSES[counts.class[at]!]!;
-  };
   const classAt = (cls: SourceClass) => {
     let sum = harm.byClass.get(cls);
     if (!sum) harm.byClass.set(cls, sum = { sources: new Set(), syn: none(), packets: none() });
     return sum;
   };
   for (const [source, rules] of rulesOf) {
-    const cls = classOf(source);
+    const cls = judgements.classOf(source);
     harm.classes.set(source, cls);
     classAt(cls).sources.add(source);
     if (cls !== "likely legitimate" && cls !== "mixed") {
@@ -82,10 +77,10 @@ export function summariseHarm(
     }
     harm.sources.add(source);
     const row = { hostname: name.hostname, source: sources.text(source), class: cls };
-    harm.listed.push({ ...row, why: describeClass(counts, places.get(source)!), rule: rules.join(", ") });
+    harm.listed.push({ ...row, why: judgements.describe(source), rule: rules.join(", ") });
   }
   for (const { source, union, blockedMs } of affected) {
-    const cls = classOf(source), sum = classAt(cls);
+    const cls = judgements.classOf(source), sum = classAt(cls);
     addRange(sum.syn, union.syn);
     addRange(sum.packets, union.packets);
     const befallen = cls === "likely legitimate" || cls === "mixed" ? harm : harm.others.get(source);
@@ -95,11 +90,17 @@ export function summariseHarm(
     addRange(befallen.packets, union.packets);
     addRange(befallen.blockedMs, blockedMs);
   }
+  return harm;
+}
+
+/** SYNs of the sources that look legitimate, blocked or not. */
+export function sumLegitimateSyn(counts: TallyCounts["sources"]): number {
+  let syn = 0;
   for (let at = 0; at < counts.count; at++) {
     const cls = CLASSES[counts.class[at]!]!;
-    if (cls === "likely legitimate" || cls === "mixed") harm.legitimateSyn += counts.syn[at]!;
+    if (cls === "likely legitimate" || cls === "mixed") syn += counts.syn[at]!;
   }
-  return harm;
+  return syn;
 }
 
 /**

@@ -43,49 +43,79 @@ export interface RowMaker {
 /** Rows name the policy's rules; `allowlist` and own addresses are shown as such. */
 export function createRowMaker(sources: Sources, policy: Policy, allowlist: PrefixSet): RowMaker {
   const row = (stream: StreamRows, key: number): SourceRow => {
-    const { columns } = stream, source = stream.source[key]!, one = stream.affected.get(key);
-    const allowed = allowlist.prefixes.length > 0 && allowlist.contains(sources.bytes(source));
-    const rules: string[] = [];
-    let certain = false;
-    for (const [rule, hits] of stream.hits.entries()) {
-      // A rule by source and port acts on the ports that it blocked; one whose trigger was all that came has no drops.
-      const own = one ? one.byRule.has(rule) : hits.possible.has(source);
-      if (!own) continue;
-      rules.push(policy.rules[rule]!.id);
-      certain ||= hits.certain.has(source) &&
-        (!one || one.byRule.get(rule)!.packets.lower > 0 || one.union.packets.upper > 0);
-    }
-    const syn = columns.syn[key]!, none = { lower: 0, upper: 0 };
-    const range = ({ lower, upper }: { lower: number; upper: number }) => ({ lower, upper });
-    return {
-      hostname: stream.name.hostname,
-      iface: stream.name.iface,
-      source: sources.text(source),
-      dst_port: stream.port[key]!,
-      class: CLASSES[stream.class[key]!]!,
-      rules,
-      decision: allowed ? "allowlisted" : certain ? "would block" : rules.length > 0 ? "may block" : "pass",
-      packets: columns.packets[key]!,
-      bytes: columns.bytes[key]!,
-      syn,
-      handshake_ack: columns.handshakeAck[key]!,
-      rst: columns.rst[key]!,
-      data: columns.data[key]!,
-      max_syn_rate: columns.maxSynRate[key]!,
-      handshake_ratio: syn > 0 ? columns.handshakeAck[key]! / syn : null,
-      first_unix_sec: columns.firstMs[key]! / 1000,
-      last_unix_sec: columns.lastMs[key]! / 1000,
+    const { columns } = stream, source = stream.source[key]!;
+    const counts = Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, column[key]!]));
+    return describeRow({
+      ...{ name: stream.name, source: sources.text(source), port: stream.port[key]!, class: stream.class[key]! },
+      ...counts as Record<keyof typeof columns, number>,
       intervals: stream.intervals[key]!,
-      would_block: one
-        ? { packets: range(one.union.packets), bytes: range(one.union.bytes), syn: range(one.union.syn) }
-        : { packets: none, bytes: none, syn: none },
-    };
+      allowed: allowlist.prefixes.length > 0 && allowlist.contains(sources.bytes(source)),
+      affected: stream.affected.get(key),
+      hits: stream.hits.map(({ certain, possible }) => ({
+        certain: certain.has(source),
+        possible: possible.has(source),
+      })),
+      policy,
+    });
   };
   return {
     row,
     *sorted(stream) {
       for (const key of sortKeys(stream, sources)) yield row(stream, key);
     },
+  };
+}
+
+/** What is known of a source and port on a stream. */
+export interface RowFacts extends Record<keyof StreamRows["columns"], number> {
+  name: StreamName;
+  source: string;
+  port: number;
+  /** Number of its class. */
+  class: number;
+  intervals: number;
+  allowed: boolean;
+  affected: Pick<Affected, "union" | "byRule"> | undefined;
+  /** By rule: whether it would have blocked the source on this stream. */
+  hits: readonly { certain: boolean; possible: boolean }[];
+  policy: Policy;
+}
+
+/** A row of the table. */
+export function describeRow(facts: RowFacts): SourceRow {
+  const { affected: one, syn } = facts, rules: string[] = [];
+  let certain = false;
+  for (const [rule, hit] of facts.hits.entries()) {
+    // A rule by source and port acts on the ports that it blocked; one whose trigger was all that came has no drops.
+    const own = one ? one.byRule.has(rule) : hit.possible;
+    if (!own) continue;
+    rules.push(facts.policy.rules[rule]!.id);
+    certain ||= hit.certain && (!one || one.byRule.get(rule)!.packets.lower > 0 || one.union.packets.upper > 0);
+  }
+  const none = { lower: 0, upper: 0 };
+  const range = ({ lower, upper }: { lower: number; upper: number }) => ({ lower, upper });
+  return {
+    hostname: facts.name.hostname,
+    iface: facts.name.iface,
+    source: facts.source,
+    dst_port: facts.port,
+    class: CLASSES[facts.class]!,
+    rules,
+    decision: facts.allowed ? "allowlisted" : certain ? "would block" : rules.length > 0 ? "may block" : "pass",
+    packets: facts.packets,
+    bytes: facts.bytes,
+    syn,
+    handshake_ack: facts.handshakeAck,
+    rst: facts.rst,
+    data: facts.data,
+    max_syn_rate: facts.maxSynRate,
+    handshake_ratio: syn > 0 ? facts.handshakeAck / syn : null,
+    first_unix_sec: facts.firstMs / 1000,
+    last_unix_sec: facts.lastMs / 1000,
+    intervals: facts.intervals,
+    would_block: one
+      ? { packets: range(one.union.packets), bytes: range(one.union.bytes), syn: range(one.union.syn) }
+      : { packets: none, bytes: none, syn: none },
   };
 }
 

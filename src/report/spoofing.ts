@@ -10,10 +10,12 @@ import type { ObservedInterval } from "./observe.ts";
 import type { Spoofing } from "./summary.ts";
 import type { Tally } from "./tally.ts";
 
-const MOST_SYN = 3, MOST_USED = 0.5, LISTED = 100;
+/** A one-shot source has at most so many SYNs. */
+export const MOST_SYN = 3;
+const MOST_USED = 0.5, LISTED = 100;
 
 /** Sums of an interval over all sources. */
-interface Moment {
+export interface Moment {
   beginMs: number;
   endMs: number;
   syn: number;
@@ -60,50 +62,68 @@ export function createSpoofingCount(floodRate: number): SpoofingCount {
             once.add(source);
             oneShotSyn += syn[local]!;
           }
-          let open: { from: number; to: number } | undefined;
-          const close = () => {
-            if (!open) return;
-            const sum = { syn: 0, oneShot: 0, entries: 0 };
-            for (let i = open.from; i <= open.to; i++) {
-              sum.syn += moments[i]!.syn;
-              sum.oneShot += oneShots[i]!;
-              sum.entries += entries[i]!;
-            }
-            episodes.push({
-              from_unix_sec: moments[open.from]!.beginMs / 1000,
-              to_unix_sec: moments[open.to]!.endMs / 1000,
-              syn: sum.syn,
-              one_shot_share: sum.syn > 0 ? sum.oneShot / sum.syn : 0,
-              entries: sum.entries,
-            });
-            open = undefined;
-          };
-          for (const [i, moment] of moments.entries()) {
-            allSyn += moment.syn;
-            const seconds = (moment.endMs - moment.beginMs) / 1000;
-            const flood = moment.syn >= floodRate * seconds && moment.used <= MOST_USED * moment.syn;
-            if (open && (!flood || !follows(moments[i - 1]!, moment))) close();
-            if (flood) open = { from: open?.from ?? i, to: i };
-          }
-          close();
+          for (const moment of moments) allSyn += moment.syn;
+          for (const episode of listEpisodes(moments, { oneShots, entries, floodRate })) episodes.push(episode);
           const ownSyn = allSyn - before.allSyn;
           return ownSyn > 0 ? (oneShotSyn - before.oneShotSyn) / ownSyn : null;
         },
       };
     },
     finish() {
-      const share = allSyn > 0 ? oneShotSyn / allSyn : 0;
       // A source that is seen once on each of several hosts returns.
       const oneShotSources = [...once].filter((source) => !more.has(source)).length;
-      const largest = episodes.sort((a, b) => b.syn - a.syn || a.from_unix_sec - b.from_unix_sec).slice(0, LISTED);
-      largest.sort((a, b) => a.from_unix_sec - b.from_unix_sec || a.to_unix_sec - b.to_unix_sec);
-      return {
-        one_shot_sources: oneShotSources,
-        one_shot_syn: oneShotSyn,
-        share_of_syn: share,
-        episodes: largest,
-        likely_spoofed: share > 0.5 || largest.some((e) => e.one_shot_share > 0.5),
-      };
+      return summariseSpoofing(episodes, { oneShotSources, oneShotSyn, allSyn });
     },
+  };
+}
+
+/** The episodes of a stream. `oneShots` and `entries`: SYNs of one-shot sources, and how many they are, by moment. */
+export function listEpisodes(
+  moments: readonly Moment[],
+  { oneShots, entries, floodRate }: { oneShots: ArrayLike<number>; entries: ArrayLike<number>; floodRate: number },
+): Spoofing["episodes"] {
+  const episodes: Spoofing["episodes"] = [];
+  let open: { from: number; to: number } | undefined;
+  const close = () => {
+    if (!open) return;
+    const sum = { syn: 0, oneShot: 0, entries: 0 };
+    for (let i = open.from; i <= open.to; i++) {
+      sum.syn += moments[i]!.syn;
+      sum.oneShot += oneShots[i]!;
+      sum.entries += entries[i]!;
+    }
+    episodes.push({
+      from_unix_sec: moments[open.from]!.beginMs / 1000,
+      to_unix_sec: moments[open.to]!.endMs / 1000,
+      syn: sum.syn,
+      one_shot_share: sum.syn > 0 ? sum.oneShot / sum.syn : 0,
+      entries: sum.entries,
+    });
+    open = undefined;
+  };
+  for (const [i, moment] of moments.entries()) {
+    const seconds = (moment.endMs - moment.beginMs) / 1000;
+    const flood = moment.syn >= floodRate * seconds && moment.used <= MOST_USED * moment.syn;
+    if (open && (!flood || !follows(moments[i - 1]!, moment))) close();
+    if (flood) open = { from: open?.from ?? i, to: i };
+  }
+  close();
+  return episodes;
+}
+
+/** The episodes of all streams, the largest of them, and what they come to. */
+export function summariseSpoofing(
+  episodes: Spoofing["episodes"],
+  { oneShotSources, oneShotSyn, allSyn }: { oneShotSources: number; oneShotSyn: number; allSyn: number },
+): Spoofing {
+  const share = allSyn > 0 ? oneShotSyn / allSyn : 0;
+  const largest = episodes.sort((a, b) => b.syn - a.syn || a.from_unix_sec - b.from_unix_sec).slice(0, LISTED);
+  largest.sort((a, b) => a.from_unix_sec - b.from_unix_sec || a.to_unix_sec - b.to_unix_sec);
+  return {
+    one_shot_sources: oneShotSources,
+    one_shot_syn: oneShotSyn,
+    share_of_syn: share,
+    episodes: largest,
+    likely_spoofed: share > 0.5 || largest.some((e) => e.one_shot_share > 0.5),
   };
 }

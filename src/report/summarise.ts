@@ -8,7 +8,7 @@ import type { Decision, Finding, Policy } from "../policy/policy.ts";
 import { formatPrefix } from "../prefix.ts";
 import type { AssessedEvidence, AssessOptions } from "./assess.ts";
 import { type Bounder, createBounder, LEGITIMATE, type Networks } from "./bound.ts";
-import { listCandidates, type RuleDrop } from "./candidates.ts";
+import { compareBytes, listCandidates, type RuleDrop } from "./candidates.ts";
 import { blurOf, type Effects, impactOf, noDrop } from "./effects.ts";
 import { type GateInput, judge } from "./gates.ts";
 import { type Harm, joinHarm } from "./harm.ts";
@@ -23,7 +23,10 @@ import type { Watch } from "./watch.ts";
 export interface StreamResult {
   name: StreamName;
   watch: Watch;
+  /** Rows of the would-be-blocked sources at least, on whichever stream they are. */
   rows: StreamRows;
+  /** Sources that were seen. */
+  sourceCount: number;
   effects: Effects;
   /** Its own bounds, where there are several streams. */
   bounds: { total: FpBound; halves: [FpBound, FpBound] } | undefined;
@@ -42,10 +45,14 @@ export interface Everything {
   policy: Policy;
   options: AssessOptions;
   results: StreamResult[];
+  /** Sources that were seen, over all streams. */
+  sourceCount: number;
+  /** Of the would-be-blocked sources at least. */
   marks: Marks;
   effects: Effects;
-  networks: Networks;
   bounders: { total: Bounder; halves: [Bounder, Bounder] };
+  /** The bounds of a day. */
+  boundDay(day: number): FpBound;
   timeline: ReturnType<typeof createTimeline>;
   findings: Finding[];
   ratios: Summary["handshake_ratio"];
@@ -56,9 +63,9 @@ export interface Everything {
 
 /** Sums up. */
 export function summarise(all: Everything): Assessment {
-  const { evidence, policy, options, results, marks, effects, networks, range } = all, { sources } = evidence;
+  const { evidence, policy, options, results, marks, effects, range } = all, { sources } = evidence;
   const watches = results.map((result) => result.watch);
-  const traffic = trafficOf(watches, sources.count), lost = sumOf(watches, (watch) => watch.unattributed);
+  const traffic = trafficOf(watches, all.sourceCount), lost = sumOf(watches, (watch) => watch.unattributed);
   const classOf = classifier(results, marks), blur = blurOf(effects.total);
   const total = all.bounders.total.marked();
   const halves = all.bounders.halves.map((bounder) => bounder.marked()) as [FpBound, FpBound];
@@ -135,14 +142,11 @@ export function summarise(all: Everything): Assessment {
         false_positives: halves[h as 0 | 1],
       })) as Summary["halves"]
       : null,
-    days: all.timeline.days(results.length).map(({ number, counted, ...rest }) => {
-      const column = marks.days.get(number) ?? new Uint8Array(0);
-      return {
-        ...rest,
-        impact: impactOf(effects.days.get(number) ?? noDrop(), counted),
-        false_positives: createBounder(column, networks).marked(),
-      };
-    }),
+    days: all.timeline.days(results.length).map(({ number, counted, ...rest }) => ({
+      ...rest,
+      impact: impactOf(effects.days.get(number) ?? noDrop(), counted),
+      false_positives: all.boundDay(number),
+    })),
     sweep: all.sweep,
     spoofing: all.spoofing,
     shared_addresses: [...sharedAddresses.values()].sort((a, b) => a.source < b.source ? -1 : 1).slice(0, 1000),
@@ -151,7 +155,7 @@ export function summarise(all: Everything): Assessment {
     hosts: results.length > 1 ? results.map((result) => summariseHost(result, all)) : [],
     shared_offenders: listShared(results, sources),
     timeline: all.timeline.points(effects.spans, results.length),
-    top_sources: listTop(results).map(({ stream, key }) => maker.row(stream, key)),
+    top_sources: listTop(results, sources).map(({ stream, key }) => maker.row(stream, key)),
     handshake_ratio: all.ratios,
   };
   return {
@@ -234,7 +238,7 @@ function summariseRule(
 }
 
 function summariseHost(result: StreamResult, { marks, options, policy, evidence, bounders }: Everything): HostSummary {
-  const { effects, watch } = result, traffic = trafficOf([watch], new Set(result.rows.source).size);
+  const { effects, watch } = result, traffic = trafficOf([watch], result.sourceCount);
   const { total: falsePositives, halves } = result.bounds ?? markedBounds(bounders);
   const classOf = classifier([result], marks);
   const judgement = judge({
@@ -362,12 +366,15 @@ function listShared(results: readonly StreamResult[], sources: Sources): Summary
 }
 
 /** The keys of which most would be dropped. */
-function listTop(results: readonly StreamResult[]): { stream: StreamRows; key: number }[] {
+function listTop(results: readonly StreamResult[], sources: Sources): { stream: StreamRows; key: number }[] {
   const all = results.flatMap(({ rows }) =>
     [...rows.affected].map(([key, { union }]) => ({ stream: rows, key, upper: union.packets.upper }))
   );
-  const order = ({ stream, key }: typeof all[number]) => stream.source[key]! * 65536 + stream.port[key]!;
-  return all.sort((a, b) => b.upper - a.upper || order(a) - order(b)).slice(0, 100);
+  const bytesOf = ({ stream, key }: typeof all[number]) => sources.bytes(stream.source[key]!);
+  // Of the same on several streams the first stays the first.
+  const order = (a: typeof all[number], b: typeof all[number]) =>
+    compareBytes(bytesOf(a), bytesOf(b)) || a.stream.port[a.key]! - b.stream.port[b.key]!;
+  return all.sort((a, b) => b.upper - a.upper || order(a, b)).slice(0, 100);
 }
 
 function listExceptions(allowlist: PrefixSet): string[] {

@@ -55,6 +55,47 @@ interface Candidate {
   dropped: Float64Array;
 }
 
+/** What is tried. */
+export interface SweepGrid {
+  /** In milliseconds, sorted. */
+  windows: number[];
+  ratios: number[];
+  /** In SYN/s. */
+  rates: number[];
+  /** By window: the rates as SYNs. */
+  limits: number[][];
+  longestMs: number;
+  /** The least SYNs that are near the lowest rate, and those from which on a source is looked at. */
+  least: number;
+  half: number;
+  durationMs: number;
+  /** Windows by ratios. */
+  configs: Config[];
+}
+
+/** What was found of it. Configurations are windows by ratios; levels are rates. */
+export interface SweepFound {
+  /** By source: the highest level that it may reach, by configuration and half; -1 for none. */
+  bySource: Iterable<readonly [source: number, highest: ArrayLike<number>]>;
+  /** Sources that reach a level, where `bySource` doesn't have all of them. */
+  sourcesAt?: (config: number, level: number) => number;
+  /** SYNs of likely-abusive and unknown sources that certainly would be dropped at a level. */
+  droppedAt(config: number, level: number): number;
+  abusiveSyn: number;
+}
+
+/** The grid around a setting. */
+export function makeGrid(initial: SweepDefault): SweepGrid {
+  const windows = sortedUnique([initial.windowMs, 60_000]);
+  const ratios = sortedUnique([0.05, 0.1, 0.2, 0.5, initial.successRatio]);
+  const grid = Array.from({ length: 21 }, (_, i) => Math.round(10 ** (1 + i / 5)));
+  const rates = sortedUnique([...grid, initial.synRate]), lowest = rates[0]!;
+  const longestMs = windows.at(-1)!, least = Math.ceil(lowest * windows[0]! / 1000), half = Math.ceil(least / 2);
+  const limits = windows.map((windowMs) => rates.map((rate) => Math.max(1, Math.ceil(rate * windowMs / 1000 - 1e-9))));
+  const configs = windows.flatMap((windowMs) => ratios.map((ratio) => ({ windowMs, ratio })));
+  return { windows, ratios, rates, limits, configs, longestMs, least, half, durationMs: initial.blockDurationMs };
+}
+
 /** The sweep over all streams. */
 export interface Sweeper {
   /** Starts a stream. */
@@ -72,25 +113,12 @@ export interface SweepCounts {
   abusiveSyn: number;
 }
 
-/** Windows, ratios and rates that are tried. */
-function gridOf(initial: SweepDefault) {
-  const windows = sortedUnique([initial.windowMs, 60_000]);
-  const ratios = sortedUnique([0.05, 0.1, 0.2, 0.5, initial.successRatio]);
-  const grid = Array.from({ length: 21 }, (_, i) => Math.round(10 ** (1 + i / 5)));
-  const rates = sortedUnique([...grid, initial.synRate]);
-  const configs: Config[] = windows.flatMap((windowMs) => ratios.map((ratio) => ({ windowMs, ratio })));
-  return { windows, ratios, rates, configs };
-}
-
 /** A sweep with `initial`'s window, ratio and rate in the grid. */
 export function createSweeper(
   initial: SweepDefault,
   options: { middleMs: number; isExempt(source: number): boolean },
 ): Sweeper {
-  const { windows, ratios, rates, configs } = gridOf(initial), lowest = rates[0]!;
-  const longestMs = windows.at(-1)!, least = Math.ceil(lowest * windows[0]! / 1000), half = Math.ceil(least / 2);
-  const limits = windows.map((windowMs) => rates.map((rate) => Math.max(1, Math.ceil(rate * windowMs / 1000 - 1e-9))));
-  const durationMs = initial.blockDurationMs;
+  const { windows, ratios, rates, limits, configs, longestMs, least, half, durationMs } = makeGrid(initial);
 
   const bySource: SweepCounts["bySource"] = new Map(), abusive = new Float64Array(configs.length * rates.length);
   let abusiveSyn = 0;
@@ -207,17 +235,35 @@ export function createSweeper(
   };
 }
 
-/** The points of the sweep, and the one to recommend. */
+/** The sweep's curve of what was counted. */
 export function judgeSweep(
   initial: SweepDefault,
   { bySource, abusive, abusiveSyn }: SweepCounts,
+  judges: Parameters<typeof summariseSweep>[2],
+): Sweep {
+  const { length } = makeGrid(initial).rates;
+  return summariseSweep(initial, {
+    bySource,
+    droppedAt(config, level) {
+      let syn = 0;
+      for (let l = level; l < length; l++) syn += abusive[config * length + l]!;
+      return syn;
+    },
+    abusiveSyn,
+  }, judges);
+}
+
+/** The curve of what was found, and the point on it that is recommended. */
+export function summariseSweep(
+  initial: SweepDefault,
+  found: SweepFound,
   { marks, bounders, fpLimit }: {
     marks: Marks;
     bounders: { total: Bounder; halves: readonly Bounder[] };
     fpLimit: number;
   },
 ): Sweep {
-  const { rates, configs } = gridOf(initial);
+  const { rates, configs } = makeGrid(initial), { abusiveSyn } = found;
   // Few numbers of hits are met again and again.
   const known = new Map<Bounder, Map<string, number | null>>();
   const upperOf = (bounder: Bounder, hits: readonly number[]): number | null => {
@@ -231,22 +277,20 @@ export function judgeSweep(
     for (const [level, rate] of rates.entries()) {
       const hits: [number[], number[], number[]] = [[], [], []];
       let sources = 0;
-      for (const [source, highest] of bySource) {
+      for (const [source, highest] of found.bySource) {
         const inHalf = [highest[2 * c]! >= level, highest[2 * c + 1]! >= level];
         if (!inHalf[0] && !inHalf[1]) continue;
         sources++;
         if (marks.total[source]! & LEGITIMATE) hits[2].push(source);
         for (const h of [0, 1] as const) if (inHalf[h]) hits[h].push(source);
       }
-      const upper = upperOf(bounders.total, hits[2]);
-      let syn = 0;
-      for (let l = level; l < rates.length; l++) syn += abusive[c * rates.length + l]!;
+      const upper = upperOf(bounders.total, hits[2]), syn = found.droppedAt(c, level);
       points.push({
         window_sec: windowMs / 1000,
         syn_rate: rate,
         success_ratio: ratio,
         blocked_abusive_syn_share: abusiveSyn > 0 ? syn / abusiveSyn : 0,
-        sources,
+        sources: found.sourcesAt?.(c, level) ?? sources,
         legitimate_hit: hits[2].length,
         upper,
         level,

@@ -47,11 +47,11 @@ export function marksOfDay(marks: Marks, day: number): Uint8Array {
 }
 
 /** Likely legitimate: at least so many intervals of use, in so many periods of ten minutes. */
-const LEAST_USES = 3, LEAST_PERIODS = 2, PERIOD_MS = 600_000;
+export const LEAST_USES = 3, LEAST_PERIODS = 2, PERIOD_MS = 600_000;
 /** An interval of a source is unanswered if it opened at least so many connections and used none. */
-const UNANSWERED_SYN = 10;
+export const UNANSWERED_SYN = 10;
 /** Evidence waits for no longer than this, whatever a policy's window is: memory has to end somewhere. */
-const LONGEST_WAIT_MS = 600_000;
+export const LONGEST_WAIT_MS = 600_000;
 
 const TOTAL = 0, HALF = 1, DAY = 2;
 
@@ -115,20 +115,12 @@ export interface TallyCounts {
     outside: Scope;
     /** Triggering intervals in which it was in use. */
     usesInside: Uint32Array;
+    unanswered: Uint32Array;
   };
   /** Sources whose use looks like several users behind one address, and why. */
   shared: { source: number; reason: string }[];
   /** Sources that have been in use for at least half of the ten-minute periods, and for an hour. */
   longKnown: number[];
-}
-
-/** What makes the class of a source, in words; `at` is its place in the columns by source. */
-export function describeClass({ outside, usesInside }: TallyCounts["sources"], at: number): string {
-  const { uses, periods, syn, handshakeAck, data } = outside;
-  const counts = `${syn[at]} SYN, ${handshakeAck[at]} bare ACKs and ${data[at]} packets with payload`;
-  const text = `outside of what triggered: ${counts}, in use in ${uses[at]} intervals of ${periods[at]} ` +
-    `ten-minute periods`;
-  return usesInside[at]! > 0 ? `${text}; in use in ${usesInside[at]} triggering intervals, too` : text;
 }
 
 /** The columns of a stream. */
@@ -266,19 +258,6 @@ export function createTally(
     return scope.syn[local]! > 0 && unused ? "likely abusive" : "unknown";
   };
 
-  const sharedReason = (local: number): string | undefined => {
-    if (classOf(local) === "mixed") return "in use both outside of what triggered and inside";
-    const scope = scopes[TOTAL];
-    if (!isLegitimate(scope, local) || unanswered[local]! < LEAST_USES) return undefined;
-    return `in use in ${scope.uses[local]} intervals, and in ${
-      unanswered[local]
-    } at least ${UNANSWERED_SYN} SYN and no use`;
-  };
-  const isLongKnown = (local: number): boolean => {
-    const { periods } = scopes[TOTAL];
-    return isLegitimate(scopes[TOTAL], local) && periods[local]! >= Math.max(6, Math.min(0xffff, watchedPeriods) / 2);
-  };
-
   const countKeys = (classes: Uint8Array): TallyCounts["keys"] => {
     const { count } = keys, source = new Uint32Array(count), port = new Uint16Array(count);
     const byKey = new Uint8Array(count);
@@ -400,23 +379,81 @@ export function createTally(
     classOf,
     counts() {
       const classes = Uint8Array.from({ length: sourceCount }, (_, local) => CLASSES.indexOf(classOf(local)));
+      const outside = scopes[TOTAL],
+        sources = {
+          ...{ count: sourceCount, global, class: classes, outside, usesInside, unanswered },
+          ...{ syn: bySource.syn, handshakeAck: bySource.handshakeAck },
+        };
       const shared: TallyCounts["shared"] = [], longKnown: number[] = [];
       for (let local = 0; local < sourceCount; local++) {
-        const reason = sharedReason(local), source = global[local]!;
+        const source = global[local]!, reason = describeShared(classOf(local), judgedAt(sources, local));
         if (reason !== undefined) shared.push({ source, reason });
-        if (isLongKnown(local)) longKnown.push(source);
+        if (isLegitimate(outside, local) && isLong(outside.periods[local]!, watchedPeriods)) longKnown.push(source);
       }
-      return {
-        keys: countKeys(classes),
-        sources: {
-          ...{ count: sourceCount, global, class: classes, outside: scopes[TOTAL], usesInside },
-          ...{ syn: bySource.syn, handshakeAck: bySource.handshakeAck },
-        },
-        shared,
-        longKnown,
-      };
+      return { keys: countKeys(classes), sources, shared, longKnown };
     },
   };
+}
+
+/** What sources are judged to be, by their numbers among all. */
+export interface Judgements {
+  classOf(source: number): SourceClass;
+  /** What makes the class, in words. */
+  describe(source: number): string;
+}
+
+/** Of a tally's sources, those that are going to be asked for. */
+export function readJudgements(counts: TallyCounts["sources"], asked: ReadonlySet<number>): Judgements {
+  const places = new Map<number, number>();
+  for (let at = 0; at < counts.count; at++) if (asked.has(counts.global[at]!)) places.set(counts.global[at]!, at);
+  return {
+    classOf(source) {
+      const at = places.get(source);
+      return at === undefined ? "unknown" : CLASSES[counts.class[at]!]!;
+    },
+    describe: (source) => describeEvidence(judgedAt(counts, places.get(source)!)),
+  };
+}
+
+function judgedAt({ outside, usesInside, unanswered }: TallyCounts["sources"], at: number): JudgedSource {
+  const { uses, periods, syn, handshakeAck, data } = outside;
+  return {
+    ...{ uses: uses[at]!, periods: periods[at]!, syn: syn[at]!, handshakeAck: handshakeAck[at]!, data: data[at]! },
+    ...{ usesInside: usesInside[at]!, unanswered: unanswered[at]! },
+  };
+}
+
+/** What a source is judged by, over all time. */
+export interface JudgedSource {
+  /** Intervals outside of what triggered in which it was in use, and the periods they are in. */
+  uses: number;
+  periods: number;
+  /** Counters of its intervals outside of what triggered. */
+  syn: number;
+  handshakeAck: number;
+  data: number;
+  /** Intervals in which it was in use while something triggered. */
+  usesInside: number;
+  unanswered: number;
+}
+
+/** What makes a source's class, in words. */
+export function describeEvidence({ uses, periods, syn, handshakeAck, data, usesInside }: JudgedSource): string {
+  const counts = `${syn} SYN, ${handshakeAck} bare ACKs and ${data} packets with payload`;
+  const outside = `outside of what triggered: ${counts}, in use in ${uses} intervals of ${periods} ten-minute periods`;
+  return usesInside > 0 ? `${outside}; in use in ${usesInside} triggering intervals, too` : outside;
+}
+
+/** Why a source's use looks like several users behind one address; undefined if it doesn't. */
+export function describeShared(cls: SourceClass, { uses, unanswered }: JudgedSource): string | undefined {
+  if (cls === "mixed") return "in use both outside of what triggered and inside";
+  if (cls !== "likely legitimate" || unanswered < LEAST_USES) return undefined;
+  return `in use in ${uses} intervals, and in ${unanswered} at least ${UNANSWERED_SYN} SYN and no use`;
+}
+
+/** Whether a likely-legitimate source that was in use in so many periods has been known since long. */
+export function isLong(periods: number, watchedPeriods: number): boolean {
+  return periods >= Math.max(6, Math.min(0xffff, watchedPeriods) / 2);
 }
 
 /** Day since 1970, UTC, of an interval by its end. */
