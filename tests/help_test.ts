@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { firstSteps, fitLines, programHelp } from "../src/cli/help.ts";
+import { ibsrCommand } from "./kernel/lab.ts";
+import { testWith } from "./needs.ts";
 
 const page = { width: 80, color: false, isTerminal: true };
 
@@ -29,4 +31,19 @@ Deno.test("fitLines() breaks lines below their last column, keeps numbers with t
 Deno.test("fitLines() leaves text alone that no terminal shows", () => {
   const line = `x  ${"word ".repeat(40)}`;
   assert.equal(fitLines(line, { width: 80, color: false }), line);
+});
+
+testWith("shells", "ibsr colors its pages on a terminal, not with NO_COLOR, on a dumb one or in a pipe", async () => {
+  const [program, args] = ibsrCommand(["--help"]), line = [program, ...args].map((word) => `'${word}'`).join(" ");
+  const isColored = async (command: string, env: Record<string, string>) => {
+    const { stdout } = await new Deno.Command("script", { args: ["-qec", command, "/dev/null"], env }).output();
+    const text = new TextDecoder().decode(stdout);
+    assert.match(text, /Commands:/);
+    return text.includes("\x1b[1mibsr");
+  };
+  const plain = { NO_COLOR: "", TERM: "xterm" };
+  assert.equal(await isColored(line, plain), true);
+  assert.equal(await isColored(line, { ...plain, NO_COLOR: "1" }), false);
+  assert.equal(await isColored(line, { ...plain, TERM: "dumb" }), false);
+  assert.equal(await isColored(`${line} | cat`, plain), false);
 });
