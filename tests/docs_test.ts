@@ -78,7 +78,13 @@ testWith("machine", "the collector of docs/deployment.md is a service by the com
   // From source the program can't tell its own path; `check` warns of the clock.
   const commands = shown!.body.replace("ibsr systemd install", "$& --program /usr/local/bin/ibsr")
     .replace(/^ibsr check$/m, "$& || [ $? = 1 ]").replace(/^ibsr status$/m, "sleep 1; $&");
-  const { stdout } = await machine.exec("sh", ["-ec", commands]);
+  const { stdout } = await machine.exec("env", [
+    "-i",
+    "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "sh",
+    "-ec",
+    commands,
+  ]);
   assert.match(stdout, /^\/etc\/ibsr\/ibsr\.jsonc: nothing is wrong$/m);
   assert.match(stdout, /^pass {2}interface v0 /m);
   assert.match(stdout, /^collector {2}running since /m);

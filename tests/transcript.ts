@@ -40,6 +40,9 @@ function patternOf(lines: readonly string[]): RegExp {
   return new RegExp(`^${parts.join("")}$`);
 }
 
+/** The tests' variables, which `ibsr` would take for misspelt options. */
+const OWN_VARIABLES = ["IBSR_PROGRAM", "IBSR_REQUIRE", "IBSR_PCAPS", "IBSR_GOLDEN"].flatMap((name) => ["-u", name]);
+
 /** A space that doesn't break looks like any other. */
 function plain(text: string): string {
   return text.replaceAll("\u00a0", " ");
@@ -65,7 +68,14 @@ export async function prepareFolder(folder: string): Promise<void> {
 /** Runs the steps one after the other; fails at the first that does something else than it must. */
 export async function runSteps(steps: readonly Step[], { folder, by = [], environment = {} }: Place): Promise<void> {
   for (const { command, output, code } of steps) {
-    const line = [...by, "sh", "-c", `${command} 2>"$TMP/.stderr"; code=$?; cat "$TMP/.stderr"; exit $code`];
+    const line = [
+      ...by,
+      "env",
+      ...OWN_VARIABLES,
+      "sh",
+      "-c",
+      `${command} 2>"$TMP/.stderr"; code=$?; cat "$TMP/.stderr"; exit $code`,
+    ];
     const done = await new Deno.Command(line[0]!, {
       args: line.slice(1),
       cwd: folder,
