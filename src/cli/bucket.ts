@@ -6,6 +6,7 @@ import { type Chain, openChain } from "../s3/credentials.ts";
 import { isRegion } from "../s3/region.ts";
 import { type Client, openClient } from "../s3/request.ts";
 import type { Context } from "./command.ts";
+import { giveUp } from "./permissions.ts";
 import { endpointKind } from "./tables/export.ts";
 import { VERSION } from "./version.ts";
 
@@ -28,7 +29,8 @@ export interface Patience {
 }
 
 /**
- * Prepares access to a bucket. Nothing is asked of any server yet.
+ * Prepares access to a bucket. Nothing is asked of any server yet. Unless a profile names a program that knows the
+ * credentials, the right to run programs is given up.
  *
  * @throws {IbsrError} `usage`, if region or endpoint can't be used; what `openChain()` throws.
  */
@@ -44,6 +46,7 @@ export function prepareBucket(
     assumeRole: arn === undefined ? undefined : { arn, sessionName },
     httpClient: () => httpClient.current,
   });
+  if (!chain.runsProcess) giveUp("run");
   httpClient.current = makeHttpClient(access["ca-file"] ?? chain.caFile);
   const endpoint = access.endpoint ?? readEndpoint(chain.endpoint);
   const region = chain.region ?? "us-east-1";

@@ -33,7 +33,6 @@ import { VERSION } from "./version.ts";
 /** `ibsr export s3`: returns the exit code. */
 export async function runExportS3(values: ExportValues, context: Context): Promise<number> {
   const { options, chain, connect } = prepareExport(values, context);
-  if (!chain.runsProcess) Deno.permissions.revokeSync({ name: "run" });
   if (values["print-policy"]) return printPolicy(options, context);
   if (values["dry-run"]) return printPlan(options, values, context);
   const client = connect();

@@ -11,12 +11,14 @@ import { layersBelow } from "./config.ts";
 import { prepareExport } from "./export.ts";
 import { type Page, wrap } from "./help.ts";
 import { type Layer, resolveOptions, type Values } from "./options.ts";
-import { EXPORT_OPTIONS, exportCommand } from "./tables/export.ts";
+import { giveUp } from "./permissions.ts";
+import { EXPORT_OPTIONS, exportCommand, type ExportValues } from "./tables/export.ts";
 import type { CHECK_OPTIONS, STATUS_OPTIONS } from "./tables/host.ts";
 
 /** `ibsr check`: returns the exit code. */
 export async function runCheck(values: Values<typeof CHECK_OPTIONS>, context: Context): Promise<number> {
-  const { print, page } = context;
+  const { print, page } = context, exported = readExportValues(values.config, context);
+  if (exported.bucket === undefined) giveUp("net", "run");
   const hasPorts = values["all-ports"] || values["dst-port"].length + values["dst-ports"].length > 0;
   const checks = await runChecks({
     interfaces: chooseInterfaces(values),
@@ -29,19 +31,23 @@ export async function runCheck(values: Values<typeof CHECK_OPTIONS>, context: Co
     metricsFile: values["metrics-textfile"],
     attach: !values["skip-attach"],
   });
-  checks.push(...await checkExport(values.config, context));
+  checks.push(...await checkExport(exported, context));
   print(values.json ? JSON.stringify(checks, null, 2) + "\n" : formatChecks(checks, page));
   const failed = checks.find((check) => check.verdict === "fail");
   if (failed) return EXIT[failed.kind ?? "kernel"];
   return checks.some((check) => check.verdict === "warn") ? 1 : 0;
 }
 
-/** Tries what `ibsr export s3` would use, if a bucket is configured for it. */
-async function checkExport(config: string | undefined, context: Context): Promise<Check[]> {
+/** The options with which `ibsr export s3` would run. */
+function readExportValues(config: string | undefined, context: Context): ExportValues {
   const texts: Layer["texts"] = config === undefined ? {} : { config: [config] };
   const args = { source: "the command line", texts, nameOf: (name: string) => `--${name}` };
   const layers = layersBelow({ name: exportCommand.name, options: EXPORT_OPTIONS, arguments: args }, context);
-  const { values } = resolveOptions(EXPORT_OPTIONS, layers);
+  return resolveOptions(EXPORT_OPTIONS, layers).values;
+}
+
+/** Tries what `ibsr export s3` would use, if a bucket is configured for it. */
+async function checkExport(values: ExportValues, context: Context): Promise<Check[]> {
   if (values.bucket === undefined) return [];
   const names = ["S3 credentials", "S3 bucket"] as const, checks: Check[] = [];
   try {

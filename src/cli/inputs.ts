@@ -7,6 +7,7 @@ import { getObject, listObjects, parseS3Url } from "../s3/read.ts";
 import { prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
+import { giveUp } from "./permissions.ts";
 import type { S3_SOURCE_OPTIONS } from "./tables/report.ts";
 
 /**
@@ -21,7 +22,7 @@ export async function openInputs(
   context: Pick<Context, "environment" | "signal">,
 ): Promise<Input[]> {
   if (!paths.some((path) => parseS3Url(path))) {
-    for (const name of ["net", "run"] as const) Deno.permissions.revokeSync({ name });
+    giveUp("net", "run");
     return listInputs(paths);
   }
   const inputs: Input[] = [];

@@ -9,6 +9,7 @@ import { COMMANDS } from "./commands.ts";
 import { layersBelow, variableOf } from "./config.ts";
 import { commandHelp, firstSteps, type Page, programHelp } from "./help.ts";
 import { readArguments, resolveOptions } from "./options.ts";
+import { keepOnly } from "./permissions.ts";
 import { VERSION } from "./version.ts";
 
 /** Runs the command that `args` name; returns the exit code. Errors are printed, none is thrown. */
@@ -44,7 +45,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
     const format = texts("log-format").at(-1) === "json" ? "json" : "text", journal = isJournal(environment);
     configureLog({ level: "info", journal, format }); // for what is wrong with the options themselves
     const runCommand = await found.command.load();
-    givePermissionsUp(found.command.permissions);
+    keepOnly(found.command.permissions);
     const resolve = () => {
       const below = layersBelow({ ...found.command, arguments: layer }, { commands: COMMANDS, environment });
       return resolveOptions(found.command.options, [layer, ...below]);
@@ -116,15 +117,6 @@ function readEnvironment(): Record<string, string> {
 function isJournal(environment: Record<string, string>): boolean {
   if (!environment.JOURNAL_STREAM) return false;
   return readKernelLink("/proc/self/fd/2") === `socket:[${environment.JOURNAL_STREAM.split(":")[1]}]`;
-}
-
-const PERMISSIONS: readonly Deno.PermissionName[] = ["read", "write", "net", "env", "sys", "run", "ffi"];
-
-/** From here on the process may do what the command needs, and nothing else. */
-function givePermissionsUp(needed: readonly Deno.PermissionName[]): void {
-  for (const name of PERMISSIONS) {
-    if (!needed.includes(name)) Deno.permissions.revokeSync({ name });
-  }
 }
 
 function choosePage(environment: Record<string, string>): Page {

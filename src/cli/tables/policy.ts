@@ -71,7 +71,7 @@ export const policyCheckCommand = defineCommand({
     ["ibsr policy check ironpost.toml rules.toml rules.d --profile as-shipped", "Files and a folder, another reading."],
     ["ibsr policy check --json p.yaml | jq '.rules[] | select(.mode == \"enforce\")'", "For a program."],
   ],
-  permissions: ["read", "env"],
+  permissions: ["read", "env"], // the YAML parser reads LOG_TOKENS
   options: POLICY_CHECK_OPTIONS,
   load: async () => (await import("../policy.ts")).runPolicyCheck,
 });

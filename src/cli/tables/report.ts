@@ -229,7 +229,7 @@ export const reportCommand = defineCommand({
       "A stricter rule, own addresses apart.",
     ],
   ],
-  permissions: ["read", "write", "env", "sys", "net", "run"],
+  permissions: ["read", "write", "net", "run"], // the last two for s3:// alone
   options: REPORT_COMMAND_OPTIONS,
   load: async () => (await import("../report.ts")).runReport,
 });

@@ -44,7 +44,7 @@ export const simulateCommand = defineCommand({
     ["ibsr simulate --policy ironpost.toml,rules --policy native -i spool -o out", "Two files of one, and ours."],
     ["ibsr simulate --policy p.yaml#seed --policy p.yaml#code -i spool -o out", "Two readings of one file."],
   ],
-  permissions: ["read", "write", "env", "sys", "net", "run"],
+  permissions: ["read", "write", "env", "net", "run"], // env: the YAML parser reads LOG_TOKENS
   options: SIMULATE_OPTIONS,
   load: async () => (await import("../simulate.ts")).runSimulate,
 });
