@@ -43,7 +43,9 @@ export function exitCode(error: unknown): number {
 /** A thrown value's message on one line, for use after the colon of another message. */
 export function reason(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/ \(os error \d+\)/, "").replace(/: \w+ '[^']*'$/, "").replaceAll(/\s+/g, " ").trim();
+  // What Deno says of /proc, /sys and /dev is for who starts Deno: no flag of ibsr gives that access.
+  const said = text.replace(/^Requires all access to "([^"]*)", run again .*$/, "Deno lets no program use files in $1");
+  return said.replace(/ \(os error \d+\)/, "").replace(/: \w+ '[^']*'$/, "").replaceAll(/\s+/g, " ").trim();
 }
 
 /** The candidate nearest to what was typed, if it is near enough to be a slip of the finger. */

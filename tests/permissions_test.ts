@@ -79,3 +79,18 @@ Deno.test("each command may do what it needs and nothing else, from before it be
   await Deno.remove(folder, { recursive: true });
   assert.deepEqual([...new Set(LEFT.map(([name]) => name))].sort(), COMMANDS.map(({ name }) => name).sort());
 });
+
+Deno.test("a path that Deno keeps from every program is named, without advice about Deno's flags", async () => {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-prompt", `--config=${ROOT}deno.json`, ...PERMISSIONS, `${ROOT}main.ts`],
+      ...["config", "check", "--config", "/proc/none.jsonc"],
+    ],
+    stdout: "null",
+  }).output();
+  assert.equal(code, 64);
+  assert.match(
+    new TextDecoder().decode(stderr),
+    /^ibsr: error: Cannot read the config file: Deno lets no program use files in \/proc\S*$/m,
+  );
+});
