@@ -246,3 +246,14 @@ Deno.test("ibsr config show has each option with its value and where that comes 
   assert.match(text, /^dst-port +443,80 +\S+:1:15 "dst-port"$/m);
   await Deno.remove(path);
 });
+
+Deno.test("the example config file of the package is right, with what is commented out in it too", async () => {
+  const text = await Deno.readTextFile(new URL("../scripts/package/ibsr.jsonc", import.meta.url));
+  const whole = text.replaceAll(/^ *\/\/ (".*)$/gm, "$1");
+  assert.notEqual(whole, text);
+  for (const each of [text, whole]) {
+    const { sections } = parseConfig(each, { path: "ibsr.jsonc", commands: COMMANDS });
+    assert.equal(sections.has("export s3"), each === whole);
+    assert.equal(sections.get("collect")!.has("iface"), each === whole);
+  }
+});
