@@ -264,40 +264,109 @@ export function expandSyns(syns: Uint8Array, values: Uint8Array, count: number):
   }
 }
 
-/** Memory for counting digits, kept: garbage of a quarter of a megabyte at each snapshot adds up before V8 frees it. */
-let digitStarts: Uint32Array | undefined;
-
-/** Sorts a table's rows by address and port, and adds rows of the same key up. */
+/**
+ * Sorts a table's rows by address and port, and adds rows of the same key up.
+ *
+ * Many rows are first moved themselves, into parts in order of the address's leading bits; then the row numbers of each
+ * part are sorted. Sorted all at once, numbers lead all over memory, and so does the encoder that follows them: at four
+ * million rows both together take 2,000 ms instead of 1,100, and 16 MB more.
+ */
 function orderRows(table: Table): Rows {
   const words = wordsOf(table), { keySize, count } = table;
   const keys = new DataView(table.keys.buffer, table.keys.byteOffset);
-  let order = new Uint32Array(count), live = 0;
-  for (let row = 0; row < count; row++) {
-    // A source whose SYNs have all moved to `known` leaves an empty row behind. Not empty is also one whose bytes
-    // have moved and a SYN has not, since they move one after the other: together with `known` it is right.
-    let any = 0;
-    for (let at = row * WORDS; at < (row + 1) * WORDS; at++) any |= words[at]!;
-    if (any !== 0) order[live++] = row;
-  }
-  order = order.subarray(0, live);
-  if (live > 1) {
-    // Radix sort, 16 bits at a time from the port up; each pass keeps the order of the last.
-    let other = new Uint32Array(live);
-    const starts = digitStarts ??= new Uint32Array(65537);
-    for (let digit = keySize - 4; digit >= 0; digit -= 2) {
-      starts.fill(0);
-      for (let i = 0; i < live; i++) starts[keys.getUint16(order[i]! * keySize + digit) + 1]!++;
-      if (starts[keys.getUint16(order[0]! * keySize + digit) + 1] === live) continue; // all the same
-      for (let i = 1; i < 65536; i++) starts[i]! += starts[i - 1]!;
-      for (let i = 0; i < live; i++) {
-        const row = order[i]!;
-        other[starts[keys.getUint16(row * keySize + digit)]!++] = row;
-      }
-      [order, other] = [other, order];
+  const ends = partition(table, Math.min(8, Math.ceil(Math.log2(count / PART_ROWS))));
+  const longest = ends.reduce((most, end, i) => Math.max(most, end - (ends[i - 1] ?? 0)), 0);
+  const order = new Uint32Array(count), spare = new Uint32Array(count > 1 ? longest : 0);
+  let live = 0;
+  for (let part = 0, row = 0; part < ends.length; part++) {
+    const from = live;
+    for (; row < ends[part]!; row++) {
+      // A source whose SYNs have all moved to `known` leaves an empty row behind. Not empty is also one whose bytes
+      // have moved and a SYN has not, since they move one after the other: together with `known` it is right.
+      let any = 0;
+      for (let at = row * WORDS; at < (row + 1) * WORDS; at++) any |= words[at]!;
+      if (any !== 0) order[live++] = row;
     }
-    order = order.subarray(0, mergeEqual(keys, keySize, words, order));
+    sortNumbers(order.subarray(from, live), spare, { keys, keySize });
   }
-  return { keySize, count, keys: table.keys, values: table.values, order };
+  const kept = live > 1 ? mergeEqual(keys, keySize, words, order.subarray(0, live)) : live;
+  return { keySize, count, keys: table.keys, values: table.values, order: order.subarray(0, kept) };
+}
+
+/** Rows of a part at most, on average: 3 MB of keys and values. */
+const PART_ROWS = 65536;
+
+/**
+ * Moves rows so that they are in order by the first `bits` bits in which addresses differ. Returns where each part ends;
+ * how the addresses are spread decides how long they are.
+ */
+function partition(table: Table, bits: number): number[] {
+  const { keySize, count } = table, keys = new DataView(table.keys.buffer, table.keys.byteOffset);
+  if (!(bits > 0)) return [count];
+  // The first word of the address that is not the same in all rows, and its bits that are not.
+  let word = 0, differing = 0;
+  for (; word < keySize - 4; word += 4) {
+    const first = keys.getUint32(word);
+    for (let row = 1; row < count; row++) differing |= keys.getUint32(row * keySize + word) ^ first;
+    if (differing !== 0) break;
+  }
+  if (differing === 0) return [count];
+  const shift = Math.max(0, 32 - Math.clz32(differing) - bits), mask = (1 << bits) - 1;
+  const ends = new Array<number>(1 << bits).fill(0);
+  const partOf = (row: number) => keys.getUint32(row * keySize + word) >>> shift & mask;
+  for (let row = 0; row < count; row++) ends[partOf(row)]!++;
+  const next = new Uint32Array(ends.length);
+  for (let part = 1; part < ends.length; part++) {
+    next[part] = ends[part - 1]!;
+    ends[part]! += ends[part - 1]!;
+  }
+  const keyWords = new Uint32Array(table.keys.buffer, table.keys.byteOffset, count * keySize / 4),
+    words = wordsOf(table);
+  for (let part = 0; part < ends.length; part++) {
+    while (next[part]! < ends[part]!) {
+      const to = partOf(next[part]!);
+      if (to !== part) { // its place is where the next row of its part will be
+        swap(keyWords, keySize / 4, next[part]!, next[to]!);
+        swap(words, WORDS, next[part]!, next[to]!);
+      }
+      next[to]!++;
+    }
+  }
+  return ends;
+}
+
+function swap(words: Uint32Array, width: number, a: number, b: number): void {
+  for (let k = 0, i = a * width, j = b * width; k < width; k++, i++, j++) {
+    const word = words[i]!;
+    words[i] = words[j]!;
+    words[j] = word;
+  }
+}
+
+/** Memory for counting digits, kept: garbage of a quarter of a megabyte at each snapshot adds up before V8 frees it. */
+let digitStarts: Uint32Array | undefined;
+
+/** Sorts row numbers by key: radix sort, 16 bits at a time from the port up; each pass keeps the order of the last. */
+function sortNumbers(
+  rows: Uint32Array,
+  spare: Uint32Array,
+  { keys, keySize }: { keys: DataView; keySize: number },
+): void {
+  const count = rows.length, starts = digitStarts ??= new Uint32Array(65537);
+  if (count < 2) return;
+  let from = rows, to = spare.subarray(0, count);
+  for (let digit = keySize - 4; digit >= 0; digit -= 2) {
+    starts.fill(0);
+    for (let i = 0; i < count; i++) starts[keys.getUint16(from[i]! * keySize + digit) + 1]!++;
+    if (starts[keys.getUint16(from[0]! * keySize + digit) + 1] === count) continue; // all the same
+    for (let i = 1; i < 65536; i++) starts[i]! += starts[i - 1]!;
+    for (let i = 0; i < count; i++) {
+      const row = from[i]!;
+      to[starts[keys.getUint16(row * keySize + digit)]!++] = row;
+    }
+    [from, to] = [to, from];
+  }
+  if (from !== rows) rows.set(from);
 }
 
 /** Adds each row to the one before it if their keys are equal; returns how many are left in `order`. */

@@ -81,6 +81,46 @@ Deno.test("toDelta() sorts 5,000 random IPv6 rows as their bytes sort", () => {
   assert.equal(new Set(keys).size, keys.length);
 });
 
+Deno.test("toDelta() sorts 200,000 rows, each with its counters, however their addresses are spread", () => {
+  const { word: random } = createRandom(11), count = 200_000;
+  const spreads: Record<string, { keySize: 8 | 20; writeAddress: (key: DataView, at: number) => void }> = {
+    "all IPv4": { keySize: 8, writeAddress: (key, at) => key.setUint32(at, random()) },
+    "one /20 of IPv4": { keySize: 8, writeAddress: (key, at) => key.setUint32(at, 0xc0a81000 + random() % 4096) },
+    "two addresses of IPv4": { keySize: 8, writeAddress: (key, at) => key.setUint32(at, 0x7fffffff + random() % 2) },
+    "one address of IPv4": { keySize: 8, writeAddress: (key, at) => key.setUint32(at, 1) },
+    "one /112 of IPv6": { keySize: 20, writeAddress: (key, at) => key.setUint32(at + 12, random() & 0xffff) },
+    "two /32 of IPv6": {
+      keySize: 20,
+      writeAddress(key, at) {
+        key.setUint32(at, 0x20010db8 + random() % 2);
+        key.setUint32(at + 8, random());
+      },
+    },
+  };
+  for (const [spread, { keySize, writeAddress }] of Object.entries(spreads)) {
+    const keys = new Uint8Array(count * keySize), values = new Uint8Array(count * COUNTERS.sizeof);
+    const view = new DataView(keys.buffer), words = new Uint32Array(values.buffer);
+    const expected = new Map<string, number>(),
+      keyOf = (row: number) => keys.subarray(row * keySize, (row + 1) * keySize);
+    for (let row = 0; row < count; row++) {
+      writeAddress(view, row * keySize);
+      view.setUint16((row + 1) * keySize - 4, random() % 16);
+      if (row % 10 === 0) continue; // empty
+      words[row * COUNTERS.sizeof / 4] = row;
+      words[row * COUNTERS.sizeof / 4 + 2] = 1;
+      expected.set(keyOf(row).toHex(), (expected.get(keyOf(row).toHex()) ?? 0) + row);
+    }
+    const table = { keySize, count, keys, values };
+    const { v4, v6 } = toDelta(readingOf([], [], keySize === 8 ? { v4: table } : { v6: table }));
+    const rows = keySize === 8 ? v4 : v6, after = wordsOf(rows);
+    const found = [...rows.order].map((
+      row,
+    ) => [keyOf(row).toHex(), countersAt(after, row * COUNTERS.sizeof / 4).bytes]);
+    assert.ok(found.every(([key], i) => i === 0 || found[i - 1]![0]! < key!), `${spread}: in order, each key once`);
+    assert.deepEqual(new Map(found as [string, number][]), expected, spread);
+  }
+});
+
 Deno.test("toDelta() adds a source's SYNs to its other packets, and leaves empty rows out", () => {
   const syns = new Uint8Array(3 * SYNS.sizeof), view = new DataView(syns.buffer);
   view.setBigUint64(0, 120n, true);
