@@ -34,11 +34,11 @@ export const REPLAY: Section = {
           rates[engine].push(await rate(...ibsrCommand([...args, capture])));
           await Deno.remove(out, { recursive: true });
         }
-        rates.tcpdump.push(await rate("sh", ["-c", `tcpdump -nr ${capture} >/dev/null`]));
+        rates.tcpdump.push(await rate("sh", ["-c", `tcpdump -nSr ${capture} >/dev/null`]));
       }
       return (["kernel", "model"] as const).map((engine): Row => ({
         ...{ what: `by the ${engine}`, unit: "packets/s", ours: rates[engine] },
-        comparedTo: { what: "tcpdump -nr", theirs: rates.tcpdump },
+        comparedTo: { what: "tcpdump -nSr", theirs: rates.tcpdump },
       }));
     } finally {
       await Deno.remove(folder, { recursive: true });

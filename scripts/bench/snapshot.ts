@@ -1,7 +1,7 @@
 /** A snapshot, from the maps to a line on the disk: what it takes, at sizes from ten thousand entries to four million. */
 import { toDelta } from "../../src/counters.ts";
 import { COUNTERS, KEY4 } from "../../src/layout.ts";
-import { returnLargeBuffers } from "../../src/libc.ts";
+import { releaseStartup, returnLargeBuffers } from "../../src/libc.ts";
 import { readObjects } from "../../src/objects.ts";
 import { encodeSnapshot } from "../../src/snapshot.ts";
 import { openSpool } from "../../src/spool.ts";
@@ -25,8 +25,11 @@ const SIZES: Size[] = [
   { entries: 10_000, rounds: 9 },
   { entries: 100_000, rounds: 9 },
   { entries: 1_000_000, rounds: 7, mostMs: 400, mostMb: 150 },
-  { entries: 4_000_000, rounds: 3, mostMb: 250 },
+  { entries: 4_000_000, rounds: 5, mostMb: 250 },
 ];
+
+/** Rounds in which bpftool takes part: it needs half a minute for four million entries. */
+const DUMPS = 2;
 
 export const SNAPSHOT: Section = {
   name: "snapshot",
@@ -57,7 +60,12 @@ async function measureSize(folder: string, { entries, rounds, mostMs, mostMb }: 
   return [
     { what, unit: "ms", ours, comparedTo: limit, goal: { of: "ratio", atMost: 1.8 } },
     {
-      ...{ what, unit: "ms", ours, comparedTo: { what: "bpftool map dump -j", theirs: column("dumpMs") } },
+      ...{
+        what,
+        unit: "ms",
+        ours,
+        comparedTo: { what: "bpftool map dump -j", theirs: column("dumpMs").slice(0, DUMPS) },
+      },
       ...mostMs && { goal: { of: "median", atMost: mostMs } },
     },
     { what: `${what}: reading the maps`, unit: "ms", ours: column("readMs"), comparedTo: limit },
@@ -92,6 +100,7 @@ async function measureRounds(folder: string, entries: number, rounds: number): P
   using spool = openSpool(`${folder}/spool${entries}`, { at: Date.now(), rotate: "hourly" });
   const ack = frameOf({ port: 80, flags: 0x10 }), maps = await findMaps(program, ["known4_0", "known4_1"]);
   const results: Round[] = [];
+  releaseStartup(); // as the collector does, once it is attached
   let generation = 0;
   const read = async () => {
     generation = 1 - generation;
@@ -100,7 +109,7 @@ async function measureRounds(folder: string, entries: number, rounds: number): P
   for (let round = 0; round < rounds; round++) {
     time(flood.fd, ack, entries);
     const start = performance.now();
-    await run("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
+    if (round < DUMPS) await run("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
     const dumped = performance.now();
     const count = drain(maps[generation]!.fd, { keySize: KEY4.sizeof, valueSize: COUNTERS.sizeof });
     const drained = performance.now();
