@@ -19,9 +19,10 @@ import { REPLAY } from "./bench/replay.ts";
 import { EXPORT } from "./bench/export.ts";
 import { COLLECTOR } from "./bench/collector.ts";
 import { TRAFFIC } from "./bench/traffic.ts";
-import { REPORT } from "./bench_report.ts";
+import { REPORT } from "./bench/report.ts";
+import { SIMULATION } from "./bench/simulation.ts";
 
-const SECTIONS: readonly Section[] = [PROGRAM, SNAPSHOT, COLLECTOR, TRAFFIC, REPLAY, REPORT, EXPORT];
+const SECTIONS: readonly Section[] = [PROGRAM, SNAPSHOT, COLLECTOR, TRAFFIC, REPLAY, REPORT, SIMULATION, EXPORT];
 
 /** What the figures depend on besides the code. */
 interface Machine {

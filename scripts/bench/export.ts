@@ -21,12 +21,13 @@ export const EXPORT: Section = {
 };
 
 /** What a process took. */
-interface Cost {
+export interface Cost {
   seconds: number;
   peakMb: number;
 }
 
-async function measure(command: string, args: string[], env: Record<string, string>): Promise<Cost> {
+/** Starts a command; what it took, from its start to its end. */
+export async function measure(command: string, args: string[], env: Record<string, string>): Promise<Cost> {
   const output = await Deno.makeTempFile(), start = performance.now();
   const { success, stderr } = await new Deno.Command("/usr/bin/time", {
     args: ["-f", "%M", "-o", output, command, ...args],

@@ -1,0 +1,162 @@
+/**
+ * What a policy's simulation takes, of each engine.
+ *
+ * Intervals are made up in memory, a hundred that come again and again: nothing is read. A judgement is what an engine
+ * says of a source and port in an interval: what it would have dropped, at least and at most.
+ */
+import { createPrefixSet } from "../../src/allowlist.ts";
+import { formatAddress } from "../../src/address.ts";
+import { noCounters } from "../../src/counters.ts";
+import type { Interval, Sources } from "../../src/evidence/interval.ts";
+import { loadPolicy } from "../../src/cli/policy_files.ts";
+import { nativePolicy } from "../../src/policy/native.ts";
+import type { Policy } from "../../src/policy/policy.ts";
+import { assess } from "../../src/report/assess.ts";
+import { DEFAULT_LIMITS } from "../../src/report/gate_limits.ts";
+import { startObserverThread } from "../../src/report/observe_apart.ts";
+import { V8_FLAGS } from "../compile/permissions.ts";
+import type { Row, Section } from "./rows.ts";
+import { peakMb, runApart } from "./run.ts";
+import { countersOf, START_MS } from "./segments.ts";
+
+const ROUNDS = 5, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;
+/** For the rates, and the intervals of a week. */
+const INTERVALS = 2_000, WEEK = 7 * 8_640;
+
+const NATIVE = {
+  ...{ windowMs: 10_000, blockDurationMs: 300_000, synRate: 100, successRatio: 0.1, volSynRate: 500 },
+  ...{ volPacketRate: 1000, volByteRate: 1_000_000, sweepPorts: 20, aggregateBits: { v4: 32, v6: 128 } },
+  allowlist: createPrefixSet([]),
+};
+const EBPFSENTINEL = `agent: { interfaces: [eth0] }
+ips:
+  mode: block
+  auto_blacklist_threshold: 5
+  rules:
+    - id: web-hammer
+      severity: high
+      mode: block
+      protocol: tcp
+      dst_port: 443
+      threshold: { mode: both, count: 400, window: 60 }
+`;
+const IRONPOST = `[[rules]]
+id = "first"
+src_ip = "10.0.0.0"
+action = "block"
+description = "a flood"
+`;
+
+/** Policies by their engines' names. */
+const POLICIES: Record<string, () => Policy> = {
+  native: () => nativePolicy(NATIVE),
+  eBPFsentinel: () => load("ebpfsentinel.yaml", EBPFSENTINEL),
+  Ironpost: () => load("ironpost.toml", IRONPOST),
+};
+
+function load(path: string, text: string): Policy {
+  const { policy, findings } = loadPolicy([{ path, text }], { feeds: new Map(), hostAddresses: [], cpus: 4 });
+  if (!policy) throw new Error(`${path}: ${findings.map(({ message }) => message).join("; ")}`);
+  return policy;
+}
+
+export const SIMULATION: Section = {
+  name: "simulation",
+  title: "A simulation",
+  about: `Each engine's policy on ${SOURCES.toLocaleString("en-US")} sources every ten seconds (one in twenty ` +
+    "floods), in a process of its own. A judgement is what the engine would have dropped of a source and port in an " +
+    "interval, at least and at most. The week is a whole assessment by the default policy: simulation, classes, sweep.",
+  async run() {
+    const rates: Record<string, number[]> = {}, weeks: Week[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const name of Object.keys(POLICIES)) {
+        const rate = await runApart<number>(import.meta.filename!, ["rate", name], [V8_FLAGS]);
+        rates[name] = [...rates[name] ?? [], rate];
+      }
+      if (round < 3) weeks.push(await runApart<Week>(import.meta.filename!, ["week"], [V8_FLAGS]));
+    }
+    const rows: Row[] = Object.entries(rates).map(([name, ours]) => ({
+      ...{ what: name, unit: "judgements/s", ours },
+      ...(name === "native" ? {} : { comparedTo: { what: "native", theirs: rates.native! } }),
+    }));
+    const what = `a week, ${WEEK.toLocaleString("en-US")} intervals`;
+    return [
+      ...rows,
+      { what, unit: "s", ours: weeks.map(({ seconds }) => seconds), goal: { of: "median", atMost: 60 } },
+      { what: `${what}, peak RSS`, unit: "MB", ours: weeks.map((week) => week.peakMb) },
+    ];
+  },
+};
+
+/** What a week took. */
+interface Week {
+  seconds: number;
+  peakMb: number;
+}
+
+const sources: Sources = {
+  count: SOURCES,
+  text: (source) => formatAddress(sources.bytes(source)),
+  bytes: (source) => new Uint8Array([10, 0, source >> 8, source & 255]),
+};
+
+/** So many intervals of ten seconds. */
+function* listIntervals(count: number): Generator<Interval> {
+  const distinct = Array.from({ length: DISTINCT }, (_, n) => makeInterval(n));
+  for (let n = 0; n < count; n++) {
+    const beginMs = START_MS + n * LENGTH_MS;
+    yield { ...distinct[n % DISTINCT]!, beginMs, endMs: beginMs + LENGTH_MS, first: n === 0 };
+  }
+}
+
+function makeInterval(n: number): Interval {
+  const all = Array.from({ length: SOURCES }, (_, i) => countersOf(i, n)), total = noCounters();
+  for (const counters of all) for (const name in total) total[name as keyof typeof total] += counters[name as "syn"];
+  const column = (name: keyof typeof total) => Float64Array.from(all, (counters) => counters[name]);
+  return {
+    ...{ beginMs: 0, endMs: 0, runId: START_MS, first: false, mode: "native", ports: [80, 443] },
+    cells: {
+      count: SOURCES,
+      source: Uint32Array.from(all, (_, i) => i),
+      port: Uint16Array.from(all, (_, i) => i % 2 ? 443 : 80),
+      ...{ packets: column("packets"), bytes: column("bytes"), syn: column("syn"), ack: column("ack") },
+      ...{ handshakeAck: column("handshake_ack"), rst: column("rst"), synAck: column("syn_ack"), fin: column("fin") },
+      data: column("data"),
+    },
+    ...{ total, unattributed: noCounters(), evicted: 0, wrapped: 0, notCounted: undefined },
+  };
+}
+
+/** Judgements a second. */
+function measureRate(policy: Policy): number {
+  const simulation = policy.simulate({ name: { hostname: "bench", iface: "eth0" }, sources });
+  const start = performance.now();
+  for (const interval of listIntervals(INTERVALS)) simulation.fold(interval);
+  simulation.finish();
+  return INTERVALS * SOURCES / (performance.now() - start) * 1000;
+}
+
+async function measureWeek(): Promise<Week> {
+  const start = performance.now(), range = { beginMs: START_MS, endMs: START_MS + WEEK * LENGTH_MS };
+  using thread = await startObserverThread(Infinity);
+  await assess(
+    {
+      ...{ sources, range, files: [], lines: WEEK, badLines: [], badLineCount: 0, duplicates: 0, versions: [8] },
+      ...{
+        findings: [],
+        streams: [{ name: { hostname: "bench", iface: "eth0" }, intervals: () => listIntervals(WEEK) }],
+      },
+    },
+    nativePolicy(NATIVE),
+    {
+      ...{ ibsrVersion: "", options: {}, limits: DEFAULT_LIMITS, allowlist: NATIVE.allowlist },
+      ...{ selfAddresses: NATIVE.allowlist, floodRate: 100, sweep: NATIVE, observe: thread.observe },
+    },
+  );
+  return { seconds: (performance.now() - start) / 1000, peakMb: peakMb() };
+}
+
+if (import.meta.main) {
+  const [part, name] = Deno.args;
+  console.log(JSON.stringify(part === "week" ? await measureWeek() : measureRate(POLICIES[name!]!())));
+}
