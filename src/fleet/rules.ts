@@ -11,7 +11,7 @@ import type { NativeOptions } from "../policy/native.ts";
 import { limitsOf } from "../policy/native_rules.ts";
 import { IS_PROBE } from "./cells.ts";
 import { hexOf } from "./lines.ts";
-import { type FleetTimeline } from "./spans.ts";
+import type { FleetTimeline } from "./spans.ts";
 import { NO_PORT, type Tables, type Workspace } from "./tables.ts";
 import type { Parameter } from "./engine.ts";
 import type { Prefix } from "../prefix.ts";
