@@ -42,8 +42,11 @@ export async function openWorkspace(engine: QueryEngine, options: WorkspaceOptio
   return workspace;
 }
 
-/** A name is that of a column where there is one, as in SQL elsewhere, and not that of another result. */
-const SETTINGS = "prefer_column_name_to_alias = 1";
+/**
+ * A name is that of a column where there is one, as in SQL elsewhere, and not that of another result. What is added up by
+ * what its table is sorted by is added up while it is read, in no memory.
+ */
+const SETTINGS = "prefer_column_name_to_alias = 1, optimize_aggregation_in_order = 1";
 
 function withSettings(sql: string): string {
   if (!/^\s*(INSERT|SELECT|WITH)\b/.test(sql)) return sql;
