@@ -24,6 +24,7 @@ export type Need =
   | "systemd"
   | "machine"
   | "tracing"
+  | "firewalls"
   | "validators"
   | "disks"
   | "chdb"
@@ -171,19 +172,23 @@ const MISSING: Record<Need, () => string | undefined> = {
   },
   swift: () => MISSING.s3() ?? listMissing(["swift-proxy-server", "swift-object-server"]),
   systemd: () => onPath("systemd-analyze") ? undefined : "systemd",
-  validators: () => {
+  firewalls: () => {
     if (Deno.build.os !== "linux") return "Linux";
     if (Deno.uid() !== 0) return "root";
-    const commands = "ip unshare nsenter mount nft ipset iptables-restore ip6tables-restore xdp-filter".split(" ");
-    const unpacked = ["usr/bin/fail2ban-client", "usr/bin/cscli"].filter((path) => !exists(`${UNPACKED}/${path}`));
-    const missing = [listMissing(commands), ...unpacked.map((path) => `.tools/debian/${path}`)].filter(Boolean);
-    for (const module of ["botocore", "yaml"]) {
-      if (!exists(`/usr/lib/python3/dist-packages/${module}`)) missing.push(`python3-${module}`);
-    }
-    if (missing.length > 0) return missing.join(", ");
+    const commands = "ip unshare nsenter mount chrt renice nft ipset iptables-restore ip6tables-restore xdp-filter";
+    const missing = listMissing(commands.split(" "));
+    if (missing) return missing;
     const { success } = new Deno.Command("unshare", { args: ["--net", "--mount", "nft", "list", "ruleset"] })
       .outputSync();
     return success ? undefined : "nftables in a network namespace of its own";
+  },
+  validators: () => {
+    const unpacked = ["usr/bin/fail2ban-client", "usr/bin/cscli"].filter((path) => !exists(`${UNPACKED}/${path}`));
+    const missing = [MISSING.firewalls(), ...unpacked.map((path) => `.tools/debian/${path}`)].filter(Boolean);
+    for (const module of ["botocore", "yaml"]) {
+      if (!exists(`/usr/lib/python3/dist-packages/${module}`)) missing.push(`python3-${module}`);
+    }
+    return missing.join(", ") || undefined;
   },
   chdb: () => exists(CHDB) ? undefined : "libchdb (install_chdb of scripts/setup, or IBSR_CHDB)",
   clickhouse: () => {

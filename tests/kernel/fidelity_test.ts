@@ -12,7 +12,7 @@ const QUICK = [
   "recorded-start-nftables",
 ];
 
-testWith(["kernel", "validators"], "what ibsr says would be dropped is what a firewall drops", async () => {
+testWith(["kernel", "firewalls"], "what ibsr says would be dropped is what a firewall drops", async () => {
   const folder = await Deno.makeTempDir({ prefix: "ibsr-fidelity-" });
   try {
     const outcomes = await Promise.all(QUICK.map((name) => {
