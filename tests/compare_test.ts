@@ -27,7 +27,7 @@ function evidenceOf(rows: readonly (readonly Row[])[], hostname = "h"): Assessed
   );
   return {
     sources,
-    streams: [{ name: { hostname, iface: "eth0" }, intervals: () => intervals }],
+    streams: [{ name: { hostname, iface: "eth0" }, spans: intervals, intervals: () => intervals }],
     files: [],
     ...{ lines: intervals.length, badLines: [], badLineCount: 0, duplicates: 0, versions: [8], findings: [] },
     range: { beginMs: 0, endMs: 10_000 * rows.length },

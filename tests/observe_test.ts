@@ -22,7 +22,7 @@ function makeEvidence(seed: number): AssessedEvidence {
       });
       return makeInterval(sources, { beginMs, endMs, rows });
     });
-    return { name: { hostname, iface: "i" }, intervals: () => intervals };
+    return { name: { hostname, iface: "i" }, spans: intervals, intervals: () => intervals };
   });
   const all = streams.flatMap(({ intervals }) => intervals());
   const range = {

@@ -24,7 +24,7 @@ async function report(native: NativeOptions, intervals: readonly Interval[], sou
   const ends = intervals.map((interval) => interval.endMs);
   const evidence = {
     sources,
-    streams: [{ name: { hostname: "h", iface: "i" }, intervals: () => intervals }],
+    streams: [{ name: { hostname: "h", iface: "i" }, spans: intervals, intervals: () => intervals }],
     ...{ files: [], lines: 0, badLines: [], badLineCount: 0, duplicates: 0, versions: [8], findings: [] },
     range: { beginMs: intervals[0]!.beginMs, endMs: Math.max(...ends) },
   };

@@ -142,10 +142,15 @@ async function measureWeek(): Promise<Week> {
   await assess(
     {
       ...{ sources, range, files: [], lines: WEEK, badLines: [], badLineCount: 0, duplicates: 0, versions: [8] },
-      ...{
-        findings: [],
-        streams: [{ name: { hostname: "bench", iface: "eth0" }, intervals: () => listIntervals(WEEK) }],
-      },
+      findings: [],
+      streams: [{
+        name: { hostname: "bench", iface: "eth0" },
+        spans: Array.from(
+          { length: WEEK },
+          (_, i) => ({ beginMs: START_MS + i * LENGTH_MS, endMs: START_MS + (i + 1) * LENGTH_MS }),
+        ),
+        intervals: () => listIntervals(WEEK),
+      }],
     },
     nativePolicy(NATIVE),
     {

@@ -18,7 +18,7 @@ import { type StreamResult, summarise } from "../report/summarise.ts";
 import type { Assessment, SourceRow, Summary } from "../report/summary.ts";
 import { makeGrid, summariseSweep } from "../report/sweep.ts";
 import { isLong, PERIOD_MS } from "../report/tally.ts";
-import { createTimeline } from "../report/timeline.ts";
+import { createTimeline, regularLength } from "../report/timeline.ts";
 import { createWatch, type Watch } from "../report/watch.ts";
 import { formatAddress } from "../address.ts";
 import { collect, type Collected } from "./collect.ts";
@@ -89,7 +89,8 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     ...{ middleMs, frame: timeline.reach.sweep, allowlist: assess.allowlist.prefixes },
   });
   step("adding up");
-  const counted = createTimeline(range ?? { beginMs: 0, endMs: 0 });
+  const regularMs = timeline.streams.map(({ spans }) => regularLength(spans));
+  const counted = createTimeline(range ?? { beginMs: 0, endMs: 0 }, regularMs);
   const collected = await collect(workspace, {
     ...{ native, streams: timeline.streams.map(({ name }) => name), middleMs, spanMs: counted.spanMs, notEvaluated },
     sweepLegitimate: sweep?.legitimate ?? [],

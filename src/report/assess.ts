@@ -18,7 +18,7 @@ import { boundersOf, markedBounds, type StreamResult, summarise } from "./summar
 import type { Assessment, Summary } from "./summary.ts";
 import { judgeSweep, type SweepDefault } from "./sweep.ts";
 import { addMarks, createMarks, type Marks, readJudgements } from "./tally.ts";
-import { createTimeline } from "./timeline.ts";
+import { createTimeline, regularLength } from "./timeline.ts";
 import { createWatch } from "./watch.ts";
 
 /** What an assessment needs of evidence that was read. */
@@ -26,7 +26,11 @@ export interface AssessedEvidence {
   /** The source addresses. */
   sources: Sources;
   /** Host, interface, and the intervals in the order of time. */
-  streams: readonly { name: StreamName; intervals(options?: { reuse?: boolean }): Iterable<Interval> }[];
+  streams: readonly {
+    name: StreamName;
+    spans: Iterable<{ beginMs: number; endMs: number }>;
+    intervals(options?: { reuse?: boolean }): Iterable<Interval>;
+  }[];
   /** What was read. */
   files: { readonly length: number };
   /** Lines that were read. */
@@ -78,7 +82,7 @@ export async function assess(
   const { sources } = evidence, range = evidence.range ?? { beginMs: 0, endMs: 0 };
   const middleMs = (range.beginMs + range.endMs) / 2, several = evidence.streams.length > 1;
   const marks = createMarks(sources.count), effects = noEffects(policy), networks = createNetworks(sources);
-  const timeline = createTimeline(range);
+  const timeline = createTimeline(range, evidence.streams.map(({ spans }) => regularLength(spans)));
   const findings: Finding[] = [...evidence.findings, ...policy.findings];
   const observer = (options.observe ?? createObserver)({
     ...{ sourceCount: sources.count, several, windowMs: policy.windowMs, middleMs, floodRate: options.floodRate },

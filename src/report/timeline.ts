@@ -38,12 +38,39 @@ export interface Counted {
   coveredMs: number;
 }
 
-/** Sums for the range of all evidence. */
-export function createTimeline(range: { beginMs: number; endMs: number }) {
-  const { beginMs, endMs } = range, middleMs = (beginMs + endMs) / 2, lengthMs = Math.max(1, endMs - beginMs);
+/** How long a stream's intervals are as a rule, in milliseconds: the median; 0 without one. */
+export function regularLength(spans: Iterable<{ beginMs: number; endMs: number }>): number {
+  const lengths = Float64Array.from(spans, ({ beginMs, endMs }) => endMs - beginMs).sort();
+  return lengths[lengths.length >> 1] ?? 0;
+}
+
+/**
+ * How long the spans of a timeline are: as short as `MOST_POINTS` allows, and long enough to be compared. What an
+ * interval counted is all in the span where it ends. So a span shorter than the intervals can look empty though all
+ * of it was watched, and of spans of one and a half, every other looks twice as full. Spans are a whole number of
+ * intervals, or four at least.
+ */
+function chooseSpan({ beginMs, endMs }: { beginMs: number; endMs: number }, regularMs: readonly number[]): number {
   const fits = (seconds: number) =>
     Math.ceil(endMs / 1000 / seconds) - Math.floor(beginMs / 1000 / seconds) <= MOST_POINTS;
-  const spanMs = 1000 * (SPANS_SEC.find(fits) ?? 86_400 * Math.ceil(lengthMs / DAY_MS / MOST_POINTS));
+  const isEven = (seconds: number) =>
+    regularMs.every((length) => {
+      const intervals = 1000 * seconds / length, whole = Math.round(intervals);
+      return intervals >= 4 || (whole > 0 && Math.abs(intervals - whole) <= 0.01 * whole);
+    });
+  const found = SPANS_SEC.find((seconds) => fits(seconds) && isEven(seconds));
+  if (found !== undefined) return 1000 * found;
+  const leastMs = regularMs.reduce((a, b) => Math.max(a, b), (endMs - beginMs) / MOST_POINTS);
+  return DAY_MS * Math.max(1, Math.ceil(leastMs / DAY_MS));
+}
+
+/**
+ * Sums for the range of all evidence.
+ *
+ * @param regularMs The regular lengths of each stream's intervals, in milliseconds.
+ */
+export function createTimeline(range: { beginMs: number; endMs: number }, regularMs: readonly number[]) {
+  const { beginMs, endMs } = range, middleMs = (beginMs + endMs) / 2, spanMs = chooseSpan(range, regularMs);
   const spans = new Map<number, Counted>(),
     days = new Map<number, Counted>(),
     halves: [Counted, Counted] = [none(), none()];
