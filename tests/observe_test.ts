@@ -48,7 +48,7 @@ async function assessWith(evidence: AssessedEvidence, observe?: Parameters<typeo
 }
 
 Deno.test("an observer's thread finds what one of this thread does, however large intervals are, one after the other", async () => {
-  using thread = await startObserverThread(Infinity);
+  using thread = startObserverThread(Infinity);
   for (const seed of [1, 2]) {
     const evidence = makeEvidence(seed), alone = await assessWith(evidence);
     assert.ok(alone.includes('"likely legitimate"') && alone.includes('"likely abusive"'));
@@ -57,9 +57,9 @@ Deno.test("an observer's thread finds what one of this thread does, however larg
 });
 
 Deno.test("an observer's thread that fails says why, and nobody waits for it", async () => {
-  using thread = await startObserverThread(Infinity);
+  using thread = startObserverThread(Infinity);
   const [first] = makeEvidence(1).streams;
-  const observer = thread.observe({
+  const observer = await thread.observe({
     ...{ sourceCount: -1, several: false, windowMs: 10_000, middleMs: 0, floodRate: 1 },
     ...{ sweep: undefined, exempt: undefined },
   });

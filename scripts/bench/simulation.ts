@@ -138,7 +138,7 @@ function measureRate(policy: Policy): number {
 
 async function measureWeek(): Promise<Week> {
   const start = performance.now(), range = { beginMs: START_MS, endMs: START_MS + WEEK * LENGTH_MS };
-  using thread = await startObserverThread(Infinity);
+  using thread = startObserverThread(Infinity);
   await assess(
     {
       ...{ sources, range, files: [], lines: WEEK, badLines: [], badLineCount: 0, duplicates: 0, versions: [8] },

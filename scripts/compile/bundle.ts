@@ -42,14 +42,15 @@ const CACHED = /^(.*\/npm\/[^/]+\/((?:@[^/]+\/)?[^/]+)\/([^/]+))\/(.+)$/;
  * Bundles `main.ts` of the project at `root`.
  *
  * @param folder For the bundle, `ibsr.js`.
+ * @param threads Modules that it starts threads with.
  */
-export async function makeBundle(root: string, folder: string): Promise<Bundle> {
+export async function makeBundle(root: string, folder: string, threads: readonly string[] = THREADS): Promise<Bundle> {
   const path = `${folder}/ibsr.js`, parts = `${folder}/chunks`, homes = new Map<string, string>();
   const bundling = ["bundle", "--quiet", "--platform=deno", "--code-splitting", "--outdir", parts];
-  await runDeno([...bundling, "main.ts", ...THREADS], { cwd: root });
+  await runDeno([...bundling, "main.ts", ...threads], { cwd: root });
   const chunks = new Map<string, string>();
   const files = [...Deno.readDirSync(parts)].filter(({ isFile }) => isFile).map(({ name }) => name);
-  for (const file of [...files, ...THREADS.map((thread) => thread.replace(/\.ts$/, ".js"))]) {
+  for (const file of [...files, ...threads.map((thread) => thread.replace(/\.ts$/, ".js"))]) {
     const name = file.slice(file.lastIndexOf("/") + 1);
     const text = (await Deno.readTextFile(`${parts}/${file}`))
       .replaceAll(/^(import (?:\{[^{}]*\} from )?")(?:\.\.\/)+/gm, "$1./")

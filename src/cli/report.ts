@@ -47,7 +47,7 @@ export async function runReport(
   }
   const allowlist = readAllowlists(values.allowlist), generatedAtUnixSec = sourceDateEpoch(environment);
   const inputs = await openInputs(paths, values, context);
-  using thread = await startObserverThread(storedBytes(inputs));
+  using thread = startObserverThread(storedBytes(inputs));
   using evidence = await readWithProgress(inputs, signal);
   if (values.profile === "nr-ibsr") {
     const endSec = Math.floor((evidence.range?.endMs ?? 0) / 1000);

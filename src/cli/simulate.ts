@@ -54,7 +54,7 @@ export async function runSimulate(
   const { out } = values, exceptions = readAllowlists(values.allowlist);
   const candidates = values.policy.map((name, i) => readCandidate(name, i, { values, exceptions }));
   const inputs = await openInputs(paths, values, context);
-  using thread = await startObserverThread(storedBytes(inputs));
+  using thread = startObserverThread(storedBytes(inputs));
   using evidence = await readWithProgress(inputs, context.signal);
   const compared: Compared[] = [];
   for (const candidate of candidates) {

@@ -68,7 +68,7 @@ export interface AssessOptions {
   /** SYN/s of all sources together from which on it is a flood. */
   floodRate: number;
   /** Makes what looks at the sources; in this thread if not given. */
-  observe?: ((options: ObserverOptions) => Observer) | undefined;
+  observe?: ((options: ObserverOptions) => Promise<Observer>) | undefined;
   /** Is called with the intervals done so far. */
   progress?: ((intervals: number) => void) | undefined;
 }
@@ -84,7 +84,7 @@ export async function assess(
   const marks = createMarks(sources.count), effects = noEffects(policy), networks = createNetworks(sources);
   const timeline = createTimeline(range, evidence.streams.map(({ spans }) => regularLength(spans)));
   const findings: Finding[] = [...evidence.findings, ...policy.findings];
-  const observer = (options.observe ?? createObserver)({
+  const observer = await (options.observe ?? createObserver)({
     ...{ sourceCount: sources.count, several, windowMs: policy.windowMs, middleMs, floodRate: options.floodRate },
     ...{ sweep: options.sweep, exempt: listExempt(options.allowlist, sources) },
   });

@@ -16,15 +16,20 @@ const WORTH_A_THREAD = 32 << 20;
 
 /** A thread, for as many observers as are needed one after the other. */
 export interface ObserverThread extends Disposable {
-  observe(options: ObserverOptions): Observer;
+  /** Waits for the thread's start; the observer is in this one where there is none. */
+  observe(options: ObserverOptions): Promise<Observer>;
 }
 
-/** Starts a thread for about as many bytes of snapshots; the observer is in this one where there is none. */
-export async function startObserverThread(bytes: number): Promise<ObserverThread> {
-  const worker = bytes >= WORTH_A_THREAD && navigator.hardwareConcurrency > 1 ? await startWorker() : undefined;
+/** Starts a thread for about as many bytes of snapshots, while something else is done. */
+export function startObserverThread(bytes: number): ObserverThread {
+  const worth = bytes >= WORTH_A_THREAD && navigator.hardwareConcurrency > 1;
+  const starting = worth ? startWorker() : Promise.resolve(undefined);
   return {
-    observe: (options) => worker ? observeApart(worker, options) : createObserver(options),
-    [Symbol.dispose]: () => worker?.terminate(),
+    async observe(options) {
+      const worker = await starting;
+      return worker ? observeApart(worker, options) : createObserver(options);
+    },
+    [Symbol.dispose]: () => void starting.then((worker) => worker?.terminate()),
   };
 }
 

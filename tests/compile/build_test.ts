@@ -125,7 +125,7 @@ testWith(
      console.log(JSON.stringify({ args: Deno.args, env: Deno.env.toObject(), path: Deno.execPath(),
        exists: existsSync(Deno.execPath()), who: typeof who }));`,
     );
-    const { path } = await makeBundle(`${folder.path}/`, folder.path);
+    const { path } = await makeBundle(`${folder.path}/`, folder.path, []);
     await embedBundle(path, `${folder.path}/it`, { path: Deno.execPath(), version: "" }, MACHINE);
     const given = {
       HOME: "/home/x",
