@@ -26,6 +26,7 @@ import { FELL, makeCells } from "./cells.ts";
 import type { QueryEngine } from "./engine.ts";
 import { tallySources } from "./legitimacy.ts";
 import { addressOf, type LineSource, readLines } from "./lines.ts";
+import { sumOverHosts } from "./over.ts";
 import { simulateRules } from "./rules.ts";
 import { type FleetTimeline, makeSpans } from "./spans.ts";
 import { type SweepCounts, sweepRates } from "./sweep.ts";
@@ -124,8 +125,10 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     ...{ sourceCount: collected.sourceCount, boundDay: collected.boundDay, spoofing: seen.spoofing },
     sweep: assess.sweep && sweep ? sumUpSweep(sweep, collected, assess) : null,
   });
+  const fleet = await sumOverHosts(workspace, assessment.summary);
+  const summary: Summary = { ...assessment.summary, ...fleet ? { fleet } : {} };
   return {
-    assessment: { ...assessment, sources: [] },
+    assessment: { ...assessment, summary, sources: [] },
     rows: () => listRows(workspace, { collected, results, options }),
     [Symbol.asyncDispose]: () => workspace[Symbol.asyncDispose](),
   };

@@ -37,6 +37,7 @@ import {
   spoofingSentence,
   unseenSentence,
 } from "./sentences.ts";
+import type { FleetSummary } from "./fleet.ts";
 import type { FpBound, Gate, Summary, SweepPoint } from "./summary.ts";
 
 /** Rows of a table that are shown at once; the rest is folded away. */
@@ -326,11 +327,51 @@ export function renderTherefore(summary: Summary, rules: RuleSet): Html {
       ],
     }),
     renderShared(summary.shared_offenders),
+    summary.fleet ? renderFleet(summary.fleet) : markup``,
     markup`<h3>Candidate rules</h3><p>${formatNumberOf(rules.rules.length, "rule")} in rules.json, with ${
       formatNumberOf(rules.exceptions.length, "exception")
     } that must never be blocked. They are for review: nothing enforces them.</p>
 `,
   );
+}
+
+function renderFleet(fleet: FleetSummary): Html {
+  const offenders = renderTable({
+    caption: "Blocked most over all hosts",
+    rows: fleet.top_offenders.slice(0, SHOWN),
+    columns: [
+      { head: "Source", cell: (row) => name(row.source) },
+      { head: "Seen on hosts", right: true, cell: (row) => formatCount(row.hosts) },
+      { head: "Would be blocked on", right: true, cell: (row) => formatCount(row.would_block_hosts) },
+      { head: "Packets", right: true, cell: (row) => formatRange(row.would_block.packets) },
+      { head: "SYN", right: true, cell: (row) => formatRange(row.would_block.syn) },
+    ],
+  });
+  const widest = renderTable({
+    caption: "Sources that most hosts have seen",
+    note: fleet.sources_by_hosts.map(({ hosts, sources }) => `${formatCount(sources)} on ${formatCount(hosts)} or more`)
+      .join(", ") + ".",
+    rows: fleet.widest_sources.slice(0, SHOWN),
+    columns: [
+      { head: "Source", cell: (row) => name(row.source) },
+      { head: "Hosts", right: true, cell: (row) => formatCount(row.hosts) },
+      { head: "Would be blocked on", right: true, cell: (row) => formatCount(row.would_block_hosts) },
+      { head: "Looks legitimate on", right: true, cell: (row) => formatCount(row.legitimate_hosts) },
+      { head: "SYN", right: true, cell: (row) => formatCount(row.syn) },
+    ],
+  });
+  const differing = renderTable({
+    caption: "Hosts that differ from the others",
+    rows: fleet.differing_hosts.slice(0, SHOWN),
+    columns: [
+      { head: "Host", cell: (row) => markup`${name(row.hostname)} ${name(row.iface)}` },
+      { head: "In", cell: (row) => row.measure },
+      { head: "Here", right: true, cell: (row) => `${Number(row.value.toPrecision(3))}` },
+      { head: "Median of all", right: true, cell: (row) => `${Number(row.median.toPrecision(3))}` },
+    ],
+  });
+  return markup`<h3>Over ${formatNumberOf(fleet.hosts, "host")}</h3>
+${offenders}${widest}${differing}`;
 }
 
 function renderShared(rows: Summary["shared_offenders"]): Html {

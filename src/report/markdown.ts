@@ -34,6 +34,7 @@ import {
   unseenHeadline,
   unseenSentence,
 } from "./sentences.ts";
+import type { FleetSummary } from "./fleet.ts";
 import type { Assessment, Gate, Summary, SweepPoint } from "./summary.ts";
 
 /** Characters of a cell. */
@@ -258,7 +259,7 @@ const GATES: readonly Column<Gate>[] = [
 ];
 
 function* renderReadiness(
-  { verdict, verdict_reason, gates, rules, hosts, shared_offenders }: Summary,
+  { verdict, verdict_reason, gates, rules, hosts, shared_offenders, fleet }: Summary,
 ): Generator<string> {
   yield `\n## 5. Readiness Judgment\n\n**${verdict}**: ${escapeMarkdown(verdict_reason)}\n`;
   yield table(gates, GATES, "summary.json", gates.length);
@@ -274,5 +275,34 @@ function* renderReadiness(
     ["Source on several hosts", (row) => row.source],
     ["Seen on", (row) => formatCount(row.hosts), "right"],
     ["Blocked on", (row) => formatCount(row.would_block_hosts), "right"],
+  ]);
+  if (fleet) yield* renderFleet(fleet);
+}
+
+function* renderFleet(fleet: FleetSummary): Generator<string> {
+  yield `\n### Over ${formatNumberOf(fleet.hosts, "host")}\n`;
+  yield table(fleet.sources_by_hosts, [
+    ["Hosts, at least", (row) => formatCount(row.hosts), "right"],
+    ["Sources seen by so many", (row) => formatCount(row.sources), "right"],
+  ]);
+  yield table(fleet.top_offenders, [
+    ["Blocked most over all hosts", (row) => row.source],
+    ["Seen on", (row) => formatCount(row.hosts), "right"],
+    ["Blocked on", (row) => formatCount(row.would_block_hosts), "right"],
+    ["Packets", (row) => formatRange(row.would_block.packets), "right"],
+    ["SYN", (row) => formatRange(row.would_block.syn), "right"],
+  ]);
+  yield table(fleet.widest_sources, [
+    ["Seen by most hosts", (row) => row.source],
+    ["Hosts", (row) => formatCount(row.hosts), "right"],
+    ["Blocked on", (row) => formatCount(row.would_block_hosts), "right"],
+    ["Looks legitimate on", (row) => formatCount(row.legitimate_hosts), "right"],
+    ["SYN", (row) => formatCount(row.syn), "right"],
+  ]);
+  yield table(fleet.differing_hosts, [
+    ["Host that differs", (row) => `${row.hostname} ${row.iface}`],
+    ["In", (row) => row.measure],
+    ["Here", (row) => `${Number(row.value.toPrecision(3))}`, "right"],
+    ["Median", (row) => `${Number(row.median.toPrecision(3))}`, "right"],
   ]);
 }

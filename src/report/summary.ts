@@ -7,6 +7,7 @@
 import type { Decision, Finding, Rule } from "../policy/policy.ts";
 import type { Range, RuleSet, Verdict } from "../rules/ruleset.ts";
 import type { NotCounted } from "../counters.ts";
+import type { FleetSummary } from "./fleet.ts";
 import type { SnapshotMode } from "../snapshot.ts";
 
 /** The whole of a report, before it is written. */
@@ -119,6 +120,8 @@ export interface Summary {
   top_sources: SourceRow[];
   /** Sources by handshake ratio: ten bins of 0.1, the last takes ≥ 0.9. Sources without a SYN are apart. */
   handshake_ratio: { bins: { all: number; would_block: number }[]; without_syn: number };
+  /** Where it was made of several hosts by an engine. */
+  fleet?: FleetSummary;
 }
 
 /** What the numbers rest on. */

@@ -46,7 +46,9 @@ export async function reportFleet(engine: EmbeddedEngine, directory: string, ask
   await using fleet = await assessFleet(engine, linkSource(engine.folder, directory), { ...asked, isTorn });
   const rows: SourceRow[] = [];
   for await (const row of fleet.rows()) rows.push(row);
-  return textsOf(fleet.assessment, rows);
+  // What a report on files doesn't have.
+  const { fleet: _, ...summary } = fleet.assessment.summary;
+  return textsOf({ ...fleet.assessment, summary }, rows);
 }
 
 let links = 0;
