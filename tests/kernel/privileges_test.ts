@@ -169,25 +169,3 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
-
-testWith("kernel", "a command gives up the Deno permissions that it does not need", async () => {
-  const folder = await makeFolder();
-  // The same start as the program's, with a hook that asks afterwards.
-  const script = `import { run } from "${ROOT}src/cli/run.ts";
-await run(Deno.args, new AbortController().signal);
-const names = ["read", "write", "net", "env", "sys", "run", "ffi"] as const;
-console.error(names.filter((name) => Deno.permissions.querySync({ name }).state === "granted").join(","));`;
-  await Deno.writeTextFile(`${folder}/probe.ts`, script);
-  const granted = async (...args: string[]) => {
-    const { stderr } = await run(Deno.execPath(), [
-      ...["run", "--quiet", "--no-prompt", "--allow-all", `--config=${ROOT}deno.json`, `${folder}/probe.ts`, ...args],
-    ], { anyCode: true });
-    return stderr.trim().split("\n").at(-1);
-  };
-  assert.equal(await granted("version"), "");
-  assert.equal(await granted("convert", "--out", `${folder}/out`, folder), "read,write");
-  assert.equal(await granted("config", "show"), "read");
-  assert.equal(await granted("status", "-o", folder), "read,sys,ffi");
-  assert.equal(await granted("collect", "-p", "80", "-i", "no-such"), "read,write,sys,ffi");
-  await Deno.remove(folder, { recursive: true });
-});
