@@ -39,6 +39,7 @@ const LEFT: [command: string, args: string, left: string][] = [
   ["systemd print", "--program /ibsr -- -p 1", "read"],
   ["systemd install", "--root DIR/root --program /ibsr -- -p 1", "read write"],
   ["systemd uninstall", "--root DIR/root", "read write"],
+  ["fleet schema", "--in s3://abc/ibsr/", ""],
   ["completions", "bash", ""],
   ["man", "", ""],
   ["version", "", ""],
