@@ -12,6 +12,9 @@ import { readArguments, resolveOptions } from "./options.ts";
 import { keepOnly } from "./permissions.ts";
 import { VERSION } from "./version.ts";
 
+/** The exit code of what SIGINT ended, as shells have it. */
+const STOPPED = 130;
+
 /** Runs the command that `args` name; returns the exit code. Errors are printed, none is thrown. */
 export async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   try {
@@ -60,6 +63,10 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
     return await runCommand(values, context);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return 0; // the reader has seen enough
+    if (signal.aborted && error === signal.reason) {
+      log("error", "stopped before the end: a signal asked for it");
+      return STOPPED;
+    }
     printError(error);
     return exitCode(error);
   }
