@@ -4,8 +4,8 @@
 
 /** How far something has come. */
 export interface Bar {
-  /** `share` from 0 to 1; `count` in words: `12 MB`. Drawn ten times a second at most. */
-  show(share: number, count: string): void;
+  /** `share` from 0 to 1, if it is known; `count` in words: `12 MB`. Drawn ten times a second at most. */
+  show(share: number | undefined, count: string): void;
   clear(): void;
 }
 
@@ -18,13 +18,22 @@ export function createBar(what: string): Bar {
       const now = performance.now();
       if (!terminal || now - shown < 100) return;
       shown = now;
-      const bar = "█".repeat(Math.round(20 * share)).padEnd(20, "░");
-      const left = share > 0 ? `${((now - start) / 1000 * (1 / share - 1)).toFixed(0)} s left` : "";
-      const line = `\r${bar} ${(100 * share).toFixed(0).padStart(3)} %  ${count}  ${left}  ${what}`;
+      const line = share === undefined
+        ? `\r${count}  ${((now - start) / 1000).toFixed(0)} s  ${what}`
+        : `\r${drawShare(share)}  ${count}  ${share > 0 ? sayLeft((now - start) / share * (1 - share)) : ""}  ${what}`;
       Deno.stderr.writeSync(encoder.encode(line.slice(0, Math.max(20, Deno.consoleSize().columns - 1)) + "\x1b[K"));
     },
     clear() {
       if (terminal && shown > start) Deno.stderr.writeSync(encoder.encode("\r\x1b[K"));
     },
   };
+}
+
+function drawShare(share: number): string {
+  const bar = "█".repeat(Math.round(20 * share)).padEnd(20, "░");
+  return `${bar} ${(100 * share).toFixed(0).padStart(3)} %`;
+}
+
+function sayLeft(ms: number): string {
+  return `${(ms / 1000).toFixed(0)} s left`;
 }

@@ -18,6 +18,14 @@ export interface InputFile {
   lines: number;
 }
 
+/** The same where an SQL engine has read it, which doesn't say more. */
+export interface EngineFile {
+  path: string;
+  bytes: number;
+  /** Of an object, as S3 has it. */
+  etag?: string;
+}
+
 /** A file of the report. */
 export type OutputFile = Omit<InputFile, "lines">;
 
@@ -29,7 +37,7 @@ export interface Manifest {
   generated_at_unix_sec: number;
   options: Summary["options"];
   policy: RuleSet["policy"];
-  inputs: InputFile[];
+  inputs: (InputFile | EngineFile)[];
   outputs: OutputFile[];
 }
 
@@ -71,7 +79,12 @@ function known(value: number | null): number | null {
 /** evidence.csv: a header and a line a source and port on a stream (RFC 4180: lines end with CR LF). */
 export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string> {
   yield COLUMNS.map(([name]) => name).join(",") + "\r\n";
-  for (const row of sources) yield COLUMNS.map(([, cell]) => escapeCsv(cell(row))).join(",") + "\r\n";
+  for (const row of sources) yield renderEvidenceRow(row);
+}
+
+/** A line of it. */
+export function renderEvidenceRow(row: SourceRow): string {
+  return COLUMNS.map(([, cell]) => escapeCsv(cell(row))).join(",") + "\r\n";
 }
 
 /** would_block.jsonl: a line a decision, in the order of streams and time. Times are seconds, null is for good. */
@@ -118,7 +131,7 @@ export function* renderJson(value: RuleSet | Summary | Manifest | Comparison): G
 }
 
 /** The manifest of a report. */
-export function toManifest({ summary }: Assessment, inputs: InputFile[], outputs: OutputFile[]): Manifest {
+export function toManifest({ summary }: Assessment, inputs: Manifest["inputs"], outputs: OutputFile[]): Manifest {
   const { engine, profile, sha256 } = summary.policy;
   return {
     format: "ibsr-manifest",

@@ -9,13 +9,23 @@ import { createHash } from "node:crypto";
 import { attempt, syncDirectory, writeAll } from "../segment.ts";
 import type { Comparison } from "./compare.ts";
 import { renderComparisonHtml, renderComparisonMarkdown } from "./comparison_text.ts";
-import { type InputFile, type OutputFile, renderDecisions, renderEvidence, renderJson, toManifest } from "./csv.ts";
+import {
+  type EngineFile,
+  type InputFile,
+  type Manifest,
+  type OutputFile,
+  renderDecisions,
+  renderEvidence,
+  renderEvidenceRow,
+  renderJson,
+  toManifest,
+} from "./csv.ts";
 import { renderHtml } from "./html.ts";
 import { renderMarkdown } from "./markdown.ts";
 import type { NrIbsrFiles } from "./nr_ibsr.ts";
-import type { Assessment } from "./summary.ts";
+import type { Assessment, SourceRow } from "./summary.ts";
 
-const MANIFEST = "manifest.json";
+const MANIFEST = "manifest.json", EVIDENCE = "evidence.csv";
 /** Written to a file at once, at least. */
 const CHUNK = 1 << 16;
 
@@ -26,63 +36,123 @@ const CHUNK = 1 << 16;
  * itself failed.
  */
 export function writeReport(assessment: Assessment, inputs: InputFile[], outDir: string): OutputFile[] {
-  const { summary, rules, sources, decisions } = assessment;
-  return writeFolder(outDir, (write) => {
-    const outputs = [
-      write("report.html", renderHtml(assessment)),
-      write("report.md", renderMarkdown(assessment)),
-      write("summary.json", renderJson(summary)),
-      write("evidence.csv", renderEvidence(sources)),
-      write("would_block.jsonl", renderDecisions(decisions)),
-      write("rules.json", renderJson(rules)),
-    ];
-    return [...outputs, write(MANIFEST, renderJson(toManifest(assessment, inputs, outputs)))];
+  using folder = openFolder(outDir);
+  return writeFiles(folder, assessment, {
+    inputs,
+    evidence: folder.write(EVIDENCE, renderEvidence(assessment.sources)),
   });
+}
+
+/**
+ * The same of an assessment whose sources come one by one, from elsewhere. What they throw is passed on.
+ *
+ * @throws {IbsrError} as `writeReport()`.
+ */
+export async function writeStreamedReport(
+  assessment: Assessment,
+  { inputs, sources }: { inputs: EngineFile[]; sources: AsyncIterable<SourceRow> },
+  outDir: string,
+): Promise<OutputFile[]> {
+  using folder = openFolder(outDir);
+  const file = folder.open(EVIDENCE);
+  try {
+    for (const text of renderEvidence([])) file.add(text);
+    for await (const row of sources) file.add(renderEvidenceRow(row));
+    return writeFiles(folder, assessment, { inputs, evidence: file.finish() });
+  } finally {
+    file.close();
+  }
+}
+
+/** Everything but evidence.csv, and all of it into place. */
+function writeFiles(
+  { write, commit }: Folder,
+  assessment: Assessment,
+  { inputs, evidence }: { inputs: Manifest["inputs"]; evidence: OutputFile },
+): OutputFile[] {
+  const { summary, rules, decisions } = assessment;
+  const outputs = [
+    write("report.html", renderHtml(assessment)),
+    write("report.md", renderMarkdown(assessment)),
+    write("summary.json", renderJson(summary)),
+    evidence,
+    write("would_block.jsonl", renderDecisions(decisions)),
+    write("rules.json", renderJson(rules)),
+  ];
+  return commit([...outputs, write(MANIFEST, renderJson(toManifest(assessment, inputs, outputs)))]);
 }
 
 /** Writes the files of the compatibility profile, which has no manifest. Errors are those of `writeReport()`. */
 export function writeNrIbsr({ rules, evidence, report }: NrIbsrFiles, outDir: string): OutputFile[] {
-  return writeFolder(outDir, (write) => [
-    write("rules.json", [rules]),
-    write("report.md", [report]),
-    write("evidence.csv", evidence()),
+  using folder = openFolder(outDir);
+  return folder.commit([
+    folder.write("rules.json", [rules]),
+    folder.write("report.md", [report]),
+    folder.write(EVIDENCE, evidence()),
   ]);
 }
 
 /** Writes a comparison of policies into `outDir`, beside their reports. Errors are those of `writeReport()`. */
 export function writeComparison(comparison: Comparison, outDir: string): OutputFile[] {
-  return writeFolder(outDir, (write) => [
-    write("comparison.html", renderComparisonHtml(comparison)),
-    write("comparison.md", renderComparisonMarkdown(comparison)),
-    write("comparison.json", renderJson(comparison)),
+  using folder = openFolder(outDir);
+  return folder.commit([
+    folder.write("comparison.html", renderComparisonHtml(comparison)),
+    folder.write("comparison.md", renderComparisonMarkdown(comparison)),
+    folder.write("comparison.json", renderJson(comparison)),
   ]);
 }
 
-type Write = (name: string, texts: Iterable<string>) => OutputFile;
+/** Files in a new folder inside the report's. Disposing of it removes what was not put into place. */
+interface Folder extends Disposable {
+  /** Writes a file that is not there yet and syncs it. What `texts` throws is passed on. */
+  write(name: string, texts: Iterable<string>): OutputFile;
+  /** Opens one to be written piece by piece. */
+  open(name: string): OutputStream;
+  /** Moves the files into the report's folder, those of them that are all on disk. */
+  commit(outputs: OutputFile[]): OutputFile[];
+}
 
-/** Has `make` write files into a new folder inside `outDir`, and moves them out of it once they are all on disk. */
-function writeFolder(outDir: string, make: (write: Write) => OutputFile[]): OutputFile[] {
+interface OutputStream {
+  add(text: string): void;
+  /** Writes the rest and syncs. */
+  finish(): OutputFile;
+  close(): void;
+}
+
+function openFolder(outDir: string): Folder {
   const directory = outDir.replace(/(?<=.)\/+$/, ""), action = `write the report into "${directory}"`;
   const working = attempt(action, () => {
     Deno.mkdirSync(directory, { recursive: true });
     return Deno.makeTempDirSync({ dir: directory, prefix: ".writing-" });
   });
-  try {
-    const outputs = make((name, texts) => ({ path: name, ...writeFile(`${working}/${name}`, texts, action) }));
-    attempt(action, () => {
-      removeIfThere(`${directory}/${MANIFEST}`);
-      for (const { path } of outputs) Deno.renameSync(`${working}/${path}`, `${directory}/${path}`);
-      syncDirectory(directory);
-    });
-    return outputs;
-  } finally {
-    Deno.removeSync(working, { recursive: true });
-  }
+  const open = (name: string) => openFile(name, { working, action });
+  return {
+    open,
+    write(name, texts) {
+      const file = open(name);
+      try {
+        for (const text of texts) file.add(text);
+        return file.finish();
+      } finally {
+        file.close();
+      }
+    },
+    commit(outputs) {
+      attempt(action, () => {
+        removeIfThere(`${directory}/${MANIFEST}`);
+        for (const { path } of outputs) Deno.renameSync(`${working}/${path}`, `${directory}/${path}`);
+        syncDirectory(directory);
+      });
+      return outputs;
+    },
+    [Symbol.dispose]() {
+      Deno.removeSync(working, { recursive: true });
+    },
+  };
 }
 
-/** Writes a file that is not there yet and syncs it. What `texts` throws is passed on. */
-function writeFile(path: string, texts: Iterable<string>, action: string): Omit<OutputFile, "path"> {
-  using file = attempt(action, () => Deno.openSync(path, { write: true, createNew: true }));
+function openFile(name: string, { working, action }: { working: string; action: string }): OutputStream {
+  const file = attempt(action, () => Deno.openSync(`${working}/${name}`, { write: true, createNew: true }));
   const hash = createHash("sha256"), encoder = new TextEncoder();
   let bytes = 0, waiting: string[] = [], length = 0;
   const flush = () => {
@@ -91,14 +161,19 @@ function writeFile(path: string, texts: Iterable<string>, action: string): Omit<
     attempt(action, () => writeAll(file, chunk));
     [bytes, waiting, length] = [bytes + chunk.length, [], 0];
   };
-  for (const text of texts) {
-    waiting.push(text);
-    length += text.length;
-    if (length >= CHUNK) flush();
-  }
-  flush();
-  attempt(action, () => file.syncSync());
-  return { sha256: hash.digest("hex"), bytes };
+  return {
+    add(text) {
+      waiting.push(text);
+      length += text.length;
+      if (length >= CHUNK) flush();
+    },
+    finish() {
+      flush();
+      attempt(action, () => file.syncSync());
+      return { path: name, sha256: hash.digest("hex"), bytes };
+    },
+    close: () => file.close(),
+  };
 }
 
 function removeIfThere(path: string): void {
