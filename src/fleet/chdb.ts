@@ -10,7 +10,15 @@
  */
 import { IbsrError, reason } from "../errors.ts";
 import { loadForever, pinned } from "../libc.ts";
-import { collectRows, encodeParameters, engineError, type QueryEngine, type QueryOptions, SETTINGS } from "./engine.ts";
+import {
+  collectRows,
+  encodeParameters,
+  engineError,
+  memorySettings,
+  type QueryEngine,
+  type QueryOptions,
+  SETTINGS,
+} from "./engine.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -173,14 +181,11 @@ class EmbeddedEngine implements QueryEngine {
     this.folder = folder;
     const version = Deno.UnsafePointerView.getCString(library.chdb_version()!);
     this.name = `ClickHouse ${version} in this process`;
-    const spillBytes = Math.floor(maxMemoryBytes / 2);
     const settings: Record<string, string> = {
       ...SETTINGS,
       ...threads === undefined ? {} : { max_threads: String(threads) },
       max_server_memory_usage: String(maxMemoryBytes),
-      max_memory_usage: String(maxMemoryBytes),
-      max_bytes_before_external_group_by: String(spillBytes),
-      max_bytes_before_external_sort: String(spillBytes),
+      ...memorySettings(maxMemoryBytes),
       // A mapped file that is cut short meanwhile would end the process.
       storage_file_read_method: "pread",
       // They look at what threads do by signals, which are the process's.

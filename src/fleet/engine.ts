@@ -56,7 +56,23 @@ export const SETTINGS: Readonly<Record<string, string>> = {
   use_hive_partitioning: "0",
   // A server that isn't there is found out in seconds; with the 500 of ClickHouse's own, after hours.
   s3_retry_attempts: "5",
+  // Joins are written with the small table on the right, which is the one that is held in memory.
+  query_plan_join_swap_table: "false",
 };
+
+/**
+ * Settings for so many bytes of memory: what can be spilled to disk is, each kind from a quarter on, for a statement may
+ * do several at once.
+ */
+export function memorySettings(maxMemoryBytes: number): Record<string, string> {
+  const quarter = String(Math.floor(maxMemoryBytes / 4));
+  return {
+    max_memory_usage: String(maxMemoryBytes),
+    max_bytes_before_external_group_by: quarter,
+    max_bytes_before_external_sort: quarter,
+    max_bytes_before_external_join: quarter,
+  };
+}
 
 /** Rows of a result in `JSONEachRow`, one at a time. */
 export async function* streamRows<T>(

@@ -16,6 +16,7 @@ import {
   collectRows,
   encodeParameters,
   engineError,
+  memorySettings,
   parseFailure,
   type QueryEngine,
   type QueryOptions,
@@ -64,11 +65,7 @@ export async function openServer(options: ServerOptions): Promise<QueryEngine> {
   }
   const { maxMemoryBytes, threads } = options;
   const limits = {
-    ...maxMemoryBytes === undefined ? {} : {
-      max_memory_usage: String(maxMemoryBytes),
-      max_bytes_before_external_group_by: String(Math.floor(maxMemoryBytes / 2)),
-      max_bytes_before_external_sort: String(Math.floor(maxMemoryBytes / 2)),
-    },
+    ...maxMemoryBytes === undefined ? {} : memorySettings(maxMemoryBytes),
     ...threads === undefined ? {} : { max_threads: String(threads) },
   };
   return new Server(options, { ...SETTINGS, ...limits });
