@@ -4,7 +4,7 @@
 import { IbsrError } from "../errors.ts";
 import { type Chain, openChain } from "../s3/credentials.ts";
 import { isRegion } from "../s3/region.ts";
-import { type Client, openClient } from "../s3/request.ts";
+import { type Client, openClient, type Place } from "../s3/request.ts";
 import type { Context } from "./command.ts";
 import { giveUp } from "./permissions.ts";
 import { endpointKind } from "./tables/export.ts";
@@ -38,7 +38,7 @@ export function prepareBucket(
   bucket: string,
   access: Access,
   { environment, signal }: Pick<Context, "environment" | "signal">,
-): { chain: Chain; endpoint: string | undefined; connect(patience: Patience): Client } {
+): { chain: Chain; place: Place; endpoint: string | undefined; connect(patience: Patience): Client } {
   const { "assume-role-arn": arn, "assume-role-session-name": sessionName = "ibsr" } = access;
   const httpClient = { current: undefined as Deno.HttpClient | undefined };
   const chain = openChain({
@@ -58,7 +58,7 @@ export function prepareBucket(
       ...patience,
       bytesPerSecond: patience.bytesPerSecond,
     });
-  return { chain, endpoint, connect };
+  return { chain, place, endpoint, connect };
 }
 
 function readEndpoint(text: string | undefined): string | undefined {
@@ -72,7 +72,7 @@ function readEndpoint(text: string | undefined): string | undefined {
 }
 
 /** Trusts the certificates of that file too; undefined if there is none. */
-function makeHttpClient(path: string | undefined): Deno.HttpClient | undefined {
+export function makeHttpClient(path: string | undefined): Deno.HttpClient | undefined {
   if (path === undefined) return undefined;
   try {
     const certificates = Deno.readTextFileSync(path).match(

@@ -6,6 +6,7 @@ import { collectCommand } from "./tables/collect.ts";
 import { configCheckCommand, configShowCommand } from "./tables/config.ts";
 import { convertCommand } from "./tables/convert.ts";
 import { exportCommand } from "./tables/export.ts";
+import { fleetReportCommand } from "./tables/fleet.ts";
 import { fleetSchemaCommand } from "./tables/fleet_schema.ts";
 import { checkCommand, statusCommand } from "./tables/host.ts";
 import { policyCheckCommand } from "./tables/policy.ts";
@@ -25,7 +26,7 @@ export const COMMANDS: readonly Command[] = [
   safetyCommand,
   replayCommand,
   reportCommand,
-  fleetSchemaCommand,
+  ...[fleetReportCommand, fleetSchemaCommand],
   rulesCommand,
   simulateCommand,
   policyCheckCommand,

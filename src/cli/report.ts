@@ -8,7 +8,7 @@ import type { Input } from "../input.ts";
 import { log } from "../log.ts";
 import { type NativeOptions, nativePolicy } from "../policy/native.ts";
 import { formatPrefix } from "../prefix.ts";
-import { assess } from "../report/assess.ts";
+import { assess, type AssessOptions } from "../report/assess.ts";
 import type { GateLimits } from "../report/gate_limits.ts";
 import { startObserverThread } from "../report/observe_apart.ts";
 import { makeNrIbsrFiles } from "../report/nr_ibsr.ts";
@@ -58,8 +58,40 @@ export async function runReport(
   const native = nativeOptions(values, allowlist);
   const progress = showIntervals(evidence);
   const assessment = await assess(evidence, nativePolicy(native), {
+    ...assessOptions(values, { native, allowlist, environment }),
+    observe: thread.observe,
+    progress: progress.show,
+  });
+  progress.clear();
+  for (const { path, line, reason } of evidence.badLines) log("debug", `${path}:${line}: ${reason}`);
+  writeReport(assessment, evidence.files, values.out);
+  return answer(assessment.summary, values, context);
+}
+
+/** Says what was found and where the report is; returns the exit code. */
+export function answer(
+  summary: Summary,
+  values: { out: string | undefined; json: boolean; "exit-code": boolean },
+  { print, page }: Context,
+): number {
+  for (const { severity, message } of summary.policy.findings) log(severity === "note" ? "debug" : "warning", message);
+  if (values.json) print(JSON.stringify(summary, null, 2) + "\n");
+  else print(`${fitLines(describeAnswer(summary), page)}\nThe report is in ${values.out}\n`);
+  return values["exit-code"] ? VERDICT_EXIT[summary.verdict] : 0;
+}
+
+/** What a report of the default policy is made with, as options give it. */
+export function assessOptions(
+  values: PolicyValues & Values<typeof GATE_OPTIONS> & Values<typeof REPORT_OPTIONS>,
+  { native, allowlist, environment }: {
+    native: NativeOptions;
+    allowlist: PrefixSet;
+    environment: Record<string, string>;
+  },
+): AssessOptions {
+  return {
     ibsrVersion: VERSION,
-    generatedAtUnixSec,
+    generatedAtUnixSec: sourceDateEpoch(environment),
     options: shownOptions(values),
     limits: gateLimits(values),
     allowlist,
@@ -72,19 +104,7 @@ export async function runReport(
       blockDurationMs: native.blockDurationMs,
     },
     floodRate: native.synRate,
-    observe: thread.observe,
-    progress: progress.show,
-  });
-  progress.clear();
-  for (const { path, line, reason } of evidence.badLines) log("debug", `${path}:${line}: ${reason}`);
-  for (const { severity, message } of assessment.summary.policy.findings) {
-    log(severity === "note" ? "debug" : "warning", message);
-  }
-  writeReport(assessment, evidence.files, values.out);
-  const { summary } = assessment;
-  if (values.json) print(JSON.stringify(summary, null, 2) + "\n");
-  else print(`${fitLines(describeAnswer(summary), context.page)}\nThe report is in ${values.out}\n`);
-  return values["exit-code"] ? VERDICT_EXIT[summary.verdict] : 0;
+  };
 }
 
 export type PolicyValues = Values<typeof POLICY_OPTIONS>;

@@ -117,7 +117,7 @@ testWith("clickhouse", "the HTTP engine asks a real server", async (t) => {
     const error = await thrown(() => connect(clickhouse, { url: clickhouse.secureUrl }).rows("SELECT 1"));
     assert.equal(error.kind, "network");
     assert.match(error.message, /certificate/i);
-    const caCerts = [await Deno.readTextFile(`${clickhouse.folder}/ca.pem`)];
+    const caCerts = [await Deno.readTextFile(clickhouse.authority)];
     using httpClient = Deno.createHttpClient({ caCerts });
     const engine = connect(clickhouse, { url: clickhouse.secureUrl, httpClient });
     assert.deepEqual(await engine.rows("SELECT 1 AS one"), [{ one: 1 }]);

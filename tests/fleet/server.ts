@@ -53,6 +53,11 @@ export class ClickHouse implements AsyncDisposable {
     return new URL(`https://localhost:${this.securePort}`);
   }
 
+  /** Who vouches for its certificate. */
+  get authority(): string {
+    return `${this.folder}/ca.pem`;
+  }
+
   /** Asks as the user who may do everything. */
   async ask(sql: string): Promise<string> {
     return await (await fetch(this.url, { method: "POST", body: sql })).text();

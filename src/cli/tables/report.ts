@@ -91,6 +91,7 @@ export const REPORT_OPTIONS = {
     repeat: true,
     help: "Own address, gateway or resolver: a rule that would block it is not ready.",
   }),
+  json: { ...JSON_OUTPUT.json, group: "Report", help: "Print summary.json in place of the text." },
 };
 
 /** Limits of the gates. */
@@ -192,7 +193,6 @@ export const POLICY_OPTIONS = {
 
 export const REPORT_COMMAND_OPTIONS = {
   ...REPORT_OPTIONS,
-  json: { ...JSON_OUTPUT.json, group: "Report", help: "Print summary.json in place of the text." },
   ...POLICY_OPTIONS,
   ...GATE_OPTIONS,
   profile: option(choiceKind("PROFILE", ["ibsr", "nr-ibsr"]), {
