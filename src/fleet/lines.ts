@@ -203,7 +203,7 @@ async function insertFiles({ tables, run }: Workspace, { files, names }: LineSou
   }
 }
 
-/** Decodes what isn't clean, in the order of files and lines. What is a snapshot is put in its place. */
+/** Decodes what isn't clean, in the order of files and lines. What is a snapshot comes beside it, clean. */
 async function decodeOdd(
   { tables, run, engine, rows }: Workspace,
   source: LineSource,
@@ -215,15 +215,12 @@ async function decodeOdd(
      HAVING lines > 0 ORDER BY file`,
   );
   for (const { file, last } of counts) {
-    const { path } = source.files[file]!, decoded: string[] = [], numbers: number[] = [];
+    const { path } = source.files[file]!, decoded: string[] = [];
     let bytes = 0;
     const flush = async () => {
-      if (numbers.length === 0) return;
-      await run(`DELETE FROM ${tables.lines} WHERE file = {file:UInt32} AND number IN {numbers:Array(UInt32)}`, {
-        ...{ file, numbers },
-      });
+      if (decoded.length === 0) return;
       await run(`INSERT INTO ${tables.lines} ${INSERT_WRITTEN}`, { rows: decoded.join("\n") });
-      [decoded.length, numbers.length, bytes] = [0, 0, 0];
+      [decoded.length, bytes] = [0, 0];
     };
     const bound = await source.bind();
     const odd = streamRows<{ number: number; line: string }>(
@@ -236,7 +233,6 @@ async function decodeOdd(
     for await (const { number, line } of odd) {
       try {
         const text = describeSnapshot(decodeSnapshot(Uint8Array.fromBase64(line)), { file, number });
-        numbers.push(number);
         decoded.push(text);
         bytes += text.length;
         if (bytes > 1 << 23) await flush();

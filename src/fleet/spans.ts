@@ -72,7 +72,7 @@ export async function makeSpans(
   for await (const head of heads) lines.push(toRecord(head, source, ports));
   const timeline = makeTimeline(lines, (a, b) => (a as FleetLine).same === (b as FleetLine).same);
   const [counts] = await rows<{ lines: string; network_rows: string; versions: number[] }>(
-    `SELECT count() AS lines, sum(network_rows) AS network_rows,
+    `SELECT uniqExact(file, number) AS lines, sumIf(network_rows, clean) AS network_rows,
        arraySort(groupUniqArrayIf(version, clean)) AS versions FROM ${tables.lines}`,
   );
   const reach = { window: 0, sweep: 0 };

@@ -32,7 +32,7 @@ const DROP = ["packets", "bytes", "syn"].map((unit) =>
 const SHAPES = {
   /** What the source calls its files, and their numbers from 0 in the order they were given. */
   files: { columns: "name String, file UInt32", order: "name" },
-  /** Every line that isn't empty. If it isn't `clean`, nothing of it is here but its place. */
+  /** Every line that isn't empty. One that isn't `clean` is here with its place alone, and once more when it is decoded. */
   lines: {
     columns: `file UInt32, number UInt32, clean UInt8, version UInt8, hostname String, iface String, run_id UInt64,
       seq UInt64, end_ms Int64, interval_ms Int64, base_ms Int64, cumulative UInt8, mode LowCardinality(String),
