@@ -80,7 +80,10 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
   };
   const middleMs = range ? (range.beginMs + range.endMs) / 2 : 0;
   step("counting");
-  await makeCells(workspace, ports);
+  await makeCells(workspace, {
+    ...{ ports, files: source.files.length, lines: timeline.lines },
+    mayRestart: timeline.versions.some((version) => version < 5),
+  });
   step("simulating");
   const notEvaluated = await simulateRules(workspace, native, timeline);
   step("judging sources");
@@ -232,7 +235,8 @@ async function watchStreams(
        SELECT stream, first_seq AS seq, sum(a.syn) AS syn, count() AS entries FROM ${tables.sources} AS a
        WHERE ${IS_ONE_SHOT} GROUP BY stream, seq
      ) AS o ON s.stream = o.stream AND s.seq = o.seq
-     ORDER BY s.stream, s.seq`,
+     ORDER BY s.stream, s.seq
+     SETTINGS join_algorithm = 'full_sorting_merge'`,
   );
   const watches: Watch[] = [], findings: Finding[] = [], spoofedShares: (number | null)[] = [];
   const watchedPeriods: number[] = [], episodes: Summary["spoofing"]["episodes"] = [];

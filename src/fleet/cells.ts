@@ -23,22 +23,42 @@ const payload = (of: (name: string) => string) =>
   `if(payload, toInt64(${of("data")}), greatest(0, toInt64(${of("packets")}) - toInt64(${of("syn")}) - ` +
   `toInt64(${of("rst")}) - toInt64(${of("handshake_ack")})))`;
 
-/** Fills `cells` and `keys`. `ports`: these only. */
-export async function makeCells({ tables, run }: Workspace, ports: readonly number[] | undefined): Promise<void> {
+/** How cells are made. */
+export interface CellOptions {
+  /** These only, if given. */
+  ports: readonly number[] | undefined;
+  /** Files, and lines in them. */
+  files: number;
+  lines: number;
+  /** Whether there are lines of versions that have no runs: their counters may begin anew together. */
+  mayRestart: boolean;
+}
+
+/** Lines that are held against their spans at once: the spans are in memory. */
+const AT_ONCE = 1_000_000;
+
+/** Fills `cells` and `keys`. */
+export async function makeCells({ tables, run }: Workspace, options: CellOptions): Promise<void> {
+  const { ports, files, lines, mayRestart } = options;
   const parameters = { all_ports: Number(ports === undefined), ports: ports ?? [] };
   const unfold = each((name, k) => `l.counters[${k}] AS ${name}`);
   const zero = COUNTER_NAMES.map((name) => `${name} = 0`).join(" AND ");
-  await run(
-    `INSERT INTO ${tables.cells}
-     SELECT s.stream, source, s.seq, port, s.begin_ms, s.end_ms, ${
-      each((name) => name === "data" ? payload((n) => n) : name)
-    }, 0, ${JUDGED}
-     FROM (SELECT * FROM ${tables.lines} WHERE clean) AS l INNER JOIN ${tables.spans} AS s
-       ON l.file = s.file AND l.number = s.number
-     ARRAY JOIN l.sources AS source, l.ports AS port, ${unfold}
-     WHERE s.cumulative = 0 AND NOT (${zero})`,
-    parameters,
-  );
+  const step = Math.max(1, Math.ceil(files / Math.ceil(Math.max(1, lines) / AT_ONCE)));
+  for (let from = 0; from < files; from += step) {
+    const some = "file >= {from:UInt32} AND file < {until:UInt32}";
+    await run(
+      `INSERT INTO ${tables.cells}
+       SELECT s.stream, source, s.seq, port, s.begin_ms, s.end_ms, ${
+        each((name) => name === "data" ? payload((n) => n) : name)
+      }, 0, ${JUDGED}
+       FROM (SELECT * FROM ${tables.lines} WHERE clean AND ${some}) AS l
+         INNER JOIN (SELECT * FROM ${tables.spans} WHERE cumulative = 0 AND ${some}) AS s
+         ON l.file = s.file AND l.number = s.number
+       ARRAY JOIN l.sources AS source, l.ports AS port, ${unfold}
+       WHERE NOT (${zero})`,
+      { ...parameters, from, until: from + step },
+    );
+  }
   // A line's own rows, and again those of the line before it.
   const rowsOf = (side: "now" | "before") =>
     `SELECT s.stream AS stream, s.seq AS seq, source, port, s.begin_ms AS begin_ms, s.end_ms AS end_ms,
@@ -49,6 +69,8 @@ export async function makeCells({ tables, run }: Workspace, ports: readonly numb
     }
      ARRAY JOIN l.sources AS source, l.ports AS port, ${unfold}
      WHERE s.cumulative = 1 ${side === "now" ? "" : "AND s.has_before = 1"}`;
+  const line = "OVER (PARTITION BY stream, seq)";
+  const restarted = mayRestart ? `may_restart AND sum(fell) ${line} * 2 > sum(has_before) ${line}` : "0";
   const delta = (name: string) => `(now_${name} - before_${name})`;
   const unwrapped = (name: string) => `if(${delta(name)} < 0, ${delta(name)} + ${WRAP}, ${delta(name)})`;
   const wraps = COUNTER_NAMES.filter((name) => name !== "bytes").map((name) =>
@@ -68,7 +90,7 @@ export async function makeCells({ tables, run }: Workspace, ports: readonly numb
       )
     }
        FROM (
-         SELECT *, may_restart AND sum(fell) OVER line * 2 > sum(has_before) OVER line AS restarted
+         SELECT *, ${restarted} AS restarted
          FROM (
            SELECT stream, seq, source, port, any(begin_ms) AS begin_ms, any(end_ms) AS end_ms,
              any(may_restart) AS may_restart, any(payload) AS payload,
@@ -81,7 +103,6 @@ export async function makeCells({ tables, run }: Workspace, ports: readonly numb
            GROUP BY stream, seq, source, port
            HAVING has_now
          )
-         WINDOW line AS (PARTITION BY stream, seq)
        )
      )
      WHERE kind > 0 OR NOT (${COUNTER_NAMES.map((name) => `counted_${name} = 0`).join(" AND ")})`,
