@@ -64,10 +64,10 @@ export const ADDED: Record<string, string> = {
  * V8's settings. Hot functions are compiled on the main thread: the threads that would do it keep 5 MB for ever, a
  * tenth of an idle collector, and save it some milliseconds in its first snapshots. Young objects get 1 MB, not 16: it
  * takes that much and never gives it back, where 1 MB is as fast for what ibsr does. Old objects are collected when they
- * have become half as many again: by itself V8 waits until they are several times as many, the more the more memory
+ * have become twice as many: by itself V8 waits until they are several times as many, the more the more memory
  * the machine has; `ibsr simulate` then takes 0.9 GB where 0.14 GB are in use.
  */
-export const V8_FLAGS = "--v8-flags=--no-concurrent-recompilation,--max-semi-space-size=1,--heap-growing-percent=50";
+export const V8_FLAGS = "--v8-flags=--no-concurrent-recompilation,--max-semi-space-size=1,--heap-growing-percent=100";
 
 /** What a program made by `deno compile` does by its nature and `deno run` is told to: use nothing around it. */
 export const RUN: readonly string[] = [
