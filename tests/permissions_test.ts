@@ -39,6 +39,7 @@ const LEFT: [command: string, args: string, left: string][] = [
   ["systemd print", "--program /ibsr -- -p 1", "read"],
   ["systemd install", "--root DIR/root --program /ibsr -- -p 1", "read write"],
   ["systemd uninstall", "--root DIR/root", "read write"],
+  ["fleet report", "--in DIR --out DIR/fleet --chdb DIR/none", "read write net env run ffi sys"],
   ["fleet schema", "--in s3://abc/ibsr/", ""],
   ["completions", "bash", ""],
   ["man", "", ""],

@@ -10,6 +10,7 @@ import { parseS3Url } from "../s3/read.ts";
 import { makeHttpClient, prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
+import { giveUp } from "./permissions.ts";
 import type { CHOICE_OPTIONS, ENGINE_OPTIONS } from "./tables/fleet.ts";
 import type { S3_SOURCE_OPTIONS } from "./tables/report.ts";
 import { VERSION } from "./version.ts";
@@ -95,7 +96,7 @@ export async function openEngineSource(
     return [{ place, prefix: url.prefix, credentials }];
   });
   if (buckets.length === 0 && values.engine === "embedded") {
-    for (const name of ["net", "run"] as const) Deno.permissions.revokeSync({ name });
+    giveUp("net", "run");
   }
   return await openSource(engine, { paths: places.filter(({ url }) => !url).map(({ path }) => path), buckets }, {
     ...{ hosts: values.host, fromMs: values.from, toMs: values.to, cluster: values.cluster, signal: context.signal },
