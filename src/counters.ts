@@ -74,6 +74,8 @@ export interface Table {
   keys: Uint8Array<ArrayBuffer>;
   /** `struct ibsr_counters` each; the buffer starts with them. */
   values: Uint8Array<ArrayBuffer>;
+  /** Memory for the order of rows, kept for the next reading: as garbage it would stay for some snapshots. */
+  numbers?: Uint32Array<ArrayBuffer>;
 }
 
 /** Everything that one read of the maps took out of them. */
@@ -276,7 +278,8 @@ function orderRows(table: Table): Rows {
   const keys = new DataView(table.keys.buffer, table.keys.byteOffset);
   const ends = partition(table, Math.min(8, Math.ceil(Math.log2(count / PART_ROWS))));
   const longest = ends.reduce((most, end, i) => Math.max(most, end - (ends[i - 1] ?? 0)), 0);
-  const order = new Uint32Array(count), spare = new Uint32Array(count > 1 ? longest : 0);
+  const kept = table.numbers, fits = kept && kept.length >= count && kept.length <= 4 * count;
+  const order = fits ? kept : table.numbers = new Uint32Array(count), spare = new Uint32Array(count > 1 ? longest : 0);
   let live = 0;
   for (let part = 0, row = 0; part < ends.length; part++) {
     const from = live;
@@ -289,8 +292,8 @@ function orderRows(table: Table): Rows {
     }
     sortNumbers(order.subarray(from, live), spare, { keys, keySize });
   }
-  const kept = live > 1 ? mergeEqual(keys, keySize, words, order.subarray(0, live)) : live;
-  return { keySize, count, keys: table.keys, values: table.values, order: order.subarray(0, kept) };
+  const distinct = live > 1 ? mergeEqual(keys, keySize, words, order.subarray(0, live)) : live;
+  return { keySize, count, keys: table.keys, values: table.values, order: order.subarray(0, distinct) };
 }
 
 /** Rows of a part at most, on average: 3 MB of keys and values. */
