@@ -63,7 +63,7 @@ export async function makeCells({ tables, run }: Workspace, options: CellOptions
   const rowsOf = (side: "now" | "before") =>
     `SELECT s.stream AS stream, s.seq AS seq, source, port, s.begin_ms AS begin_ms, s.end_ms AS end_ms,
        may_restart, payload, ${Number(side === "now")} AS is_now, ${each((name) => name)}
-     FROM (SELECT * FROM ${tables.lines} WHERE clean) AS l INNER JOIN ${tables.spans} AS s
+     FROM (SELECT * FROM ${tables.lines} WHERE clean AND cumulative = 1) AS l INNER JOIN ${tables.spans} AS s
        ON l.file = s.${side === "now" ? "file" : "before_file"} AND l.number = s.${
       side === "now" ? "number" : "before_number"
     }
