@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createTimeline, regularLength } from "../src/report/timeline.ts";
 import { makeInterval, makeSources } from "./streams.ts";
 
-const START = Date.UTC(2026, 10, 21, 3, 10, 7);
+const START = Date.UTC(2026, 10, 21, 3, 10, 7), DAY = 86_400_000;
 
 /** The timeline of streams of SYNs, one a second, in intervals from `beginMs` on. */
 function timelineOf(streams: { beginMs: number; stepMs: number; count: number }[]) {
@@ -49,4 +49,15 @@ Deno.test("points() are as short as the streams with the longest intervals allow
   assert.equal(timelineOf([coarse]).spanSec, 60);
   assert.equal(timelineOf([fine, coarse]).spanSec, 60);
   assert.equal(timelineOf([{ beginMs: START, stepMs: 1000, count: 60 }]).spanSec, 1);
+});
+
+Deno.test("days() has the days of a week that nobody watched, and none of more", () => {
+  const at = (day: number) => ({ beginMs: START + day * DAY, stepMs: 60_000, count: 10 });
+  const list = (...days: number[]) => timelineOf(days.map(at)).timeline.days(days.length);
+  const week = list(0, 8);
+  assert.deepEqual(week.map(({ day }) => Number(day.slice(8))), [21, 22, 23, 24, 25, 26, 27, 28, 29]);
+  assert.deepEqual(week.map(({ coverage }) => coverage > 0), [true, ...Array(7).fill(false), true]);
+  const years = list(0, 9, 10, 4000);
+  assert.deepEqual(years.map(({ day }) => day), ["2026-11-21", "2026-11-30", "2026-12-01", "2037-11-03"]);
+  assert.equal(years.reduce((sum, { counted }) => sum + counted.syn, 0), 4 * 600);
 });

@@ -261,3 +261,10 @@ Deno.test("renderMarkdown() and renderHtml() give triggers from those that are c
     assert.match(text, /96–101/);
   }
 });
+
+Deno.test("Both reports say that days are left out, where they are", () => {
+  const made = ready(), left = /Days that nobody watched are left out/;
+  for (const render of [renderHtml, renderMarkdown]) assert.doesNotMatch([...render(made)].join(""), left);
+  made.summary.days.splice(2, 3);
+  for (const render of [renderHtml, renderMarkdown]) assert.match([...render(made)].join(""), left);
+});

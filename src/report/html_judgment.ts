@@ -32,6 +32,7 @@ import type { RuleSet } from "../rules/ruleset.ts";
 import {
   formatGateValue,
   harmSentence,
+  lackingDays,
   listNotCounted,
   OUTCOMES,
   spoofingSentence,
@@ -137,7 +138,7 @@ function renderPeriods(halves: Summary["halves"], days: Summary["days"]): Html {
         { head: "Harm, upper 95\u00a0% limit", right: true, cell: ({ false_positives: f }) => formatLimit(f.upper) },
       ],
     });
-  const words = "A rule that harms in one half and not in the other is not stable.";
+  const words = `A rule that harms in one half and not in the other is not stable. ${lackingDays(days)}`.trimEnd();
   return markup`${table(rows.slice(0, DAYS_SHOWN), "By half and by day", words)}${
     fold(`${formatCount(rows.length - DAYS_SHOWN)} more days`, table(rows.slice(DAYS_SHOWN), "More days"), true)
   }`;

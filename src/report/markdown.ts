@@ -26,6 +26,7 @@ import {
   harmHeadline,
   harmSentence,
   impactSentence,
+  lackingDays,
   listImpact,
   listNotCounted,
   OUTCOMES,
@@ -199,6 +200,8 @@ function* renderImpact(summary: Summary): Generator<string> {
     ["Of them hit", ({ false_positives: f }) => formatCount(f.hit), "right"],
     ["Upper 95\u00a0% limit", ({ false_positives: f }) => formatLimit(f.upper), "right"],
   ]);
+  const lacking = lackingDays(days);
+  if (lacking !== "") yield `\n${lacking}\n`;
   if (sweep) {
     yield `\n### Threshold Sweep\n\nOf ${formatNumberOf(sweep.points.length, "setting")}, ${
       sweep.recommended ? "one is" : "none is"

@@ -188,6 +188,12 @@ export function className(source: Pick<SourceRow, "class">): string {
   return source.class ?? "not judged";
 }
 
+/** What days a table lacks, as a sentence; nothing if it lacks none. */
+export function lackingDays(days: Summary["days"]): string {
+  const lacks = days.some((day, i) => i > 0 && day.start_unix_sec > days[i - 1]!.end_unix_sec);
+  return lacks ? "Days that nobody watched are left out where there are more than seven in a row." : "";
+}
+
 /** A gate's value or limit; a text is shown as it is. */
 export function formatGateValue(value: number | string | null, unit: Gate["unit"]): string {
   if (typeof value === "string") return showName(value);

@@ -94,7 +94,7 @@ export interface Summary {
   false_positives: FalsePositives;
   /** Each half of the time alone; null without evidence. */
   halves: [HalfSummary, HalfSummary] | null;
-  /** Each day alone, UTC. */
+  /** Each day alone, UTC, in order. Where nobody watched more than 7 in a row, these are left out. */
   days: DaySummary[];
   /** The same at other thresholds; null for other engines' policies. */
   sweep: Sweep | null;

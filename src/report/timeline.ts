@@ -7,7 +7,7 @@ import type { Drop } from "./effects.ts";
 import type { TimelinePoint } from "./summary.ts";
 import { dayOf } from "./tally.ts";
 
-const DAY_MS = 86_400_000, MOST_POINTS = 240;
+const DAY_MS = 86_400_000, MOST_POINTS = 240, MOST_EMPTY_DAYS = 7;
 const SPANS_SEC = [
   1,
   2,
@@ -113,22 +113,25 @@ export function createTimeline(range: { beginMs: number; endMs: number }, regula
       }
       return points;
     },
-    /** Of each day with a second of evidence, in order. */
+    /** Of each day, in order. Where nobody watched more than `MOST_EMPTY_DAYS` in a row, these are left out. */
     days(streams: number) {
-      const list = [];
-      for (let day = Math.floor(beginMs / DAY_MS); day * DAY_MS < endMs; day++) {
+      const first = Math.floor(beginMs / DAY_MS), watched = [...days.keys()].sort((a, b) => a - b);
+      const listed = watched.flatMap((day, i) => {
+        const after = i === 0 ? first : watched[i - 1]! + 1, empty = day - after;
+        return empty > MOST_EMPTY_DAYS ? [day] : Array.from({ length: empty + 1 }, (_, k) => after + k);
+      });
+      return listed.map((day) => {
         const from = Math.max(beginMs, day * DAY_MS), to = Math.min(endMs, (day + 1) * DAY_MS);
         const counted = days.get(day) ?? none();
-        list.push({
+        return {
           day: new Date(day * DAY_MS).toISOString().slice(0, 10),
           number: day,
           start_unix_sec: from / 1000,
           end_unix_sec: to / 1000,
           coverage: Math.min(1, counted.coveredMs / (to - from) / streams),
           counted,
-        });
-      }
-      return list;
+        };
+      });
     },
   };
 }
