@@ -121,8 +121,10 @@ export async function runLive(test: LiveCase, folder: string): Promise<LiveOutco
   const wrong: string[] = [];
   if (failed < said.syn.lower || failed > said.syn.upper) wrong.push(`${failed} connections failed`);
   if (neighbourFailed > 0) wrong.push(`${neighbourFailed} connections of the neighbour failed`);
-  // The report's words: clients send again, so that more SYNs are dropped than it says, and no more connections.
+  // The report's words: more SYNs and fewer other packets, of the same connections.
   if (droppedSyn <= said.syn.upper) wrong.push(`${droppedSyn} SYNs were dropped, no more than were said`);
+  const others = dropped - droppedSyn, saidOthers = said.packets.lower - said.syn.lower;
+  if (others >= saidOthers) wrong.push(`${others} other packets were dropped, no fewer than were said`);
   return {
     case: test,
     attempts: CLIENT.count,

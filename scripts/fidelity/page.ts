@@ -199,8 +199,8 @@ function renderLive(live: readonly LiveOutcome[]): string[] {
     "## Clients that answer back",
     "",
     "Real TCP clients open connections at a steady rate; one of two is blocked when it meets the rule. The report says of",
-    "its numbers: *under real blocking TCP clients send again, so more packets would be dropped than these; connection",
-    "attempts (SYN) would not.* Tested is that connections match, and that more SYNs are dropped than were said.",
+    "its numbers: *under real blocking a TCP client sends its SYN again, and nothing more of a connection that was not",
+    "made: more SYNs and fewer other packets would be dropped than these, of the same connections.* All three are tested.",
     "",
     "| blocked client | connections tried | said to fall into blocks | really failed | SYNs dropped for them | packets: said | " +
     "dropped | failed beside it | holds |",

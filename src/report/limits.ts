@@ -47,8 +47,9 @@ export function describeLimits(
 
   say(
     true,
-    "Nothing was dropped: what senders would have done otherwise is not simulated. Under real blocking TCP " +
-      "clients send again, so more packets would be dropped than these; connection attempts (SYN) would not.",
+    "Nothing was dropped: what senders would have done otherwise is not simulated. Under real blocking a " +
+      "TCP client sends its SYN again, and nothing more of a connection that was not made: more SYNs and fewer other " +
+      "packets would be dropped than these, of the same connections.",
   );
   say(true, "Payload, and so whether a connection was welcome, is not seen.");
   if (notCounted) {
