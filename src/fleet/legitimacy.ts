@@ -11,9 +11,6 @@ import type { Workspace } from "./tables.ts";
 /** Scopes of `legitimate` that are no days. */
 export const SCOPE = { total: -1, half: [-2, -3] } as const;
 
-/** Classes in the order of their numbers. */
-export const CLASSES = ["likely legitimate", "mixed", "unknown", "likely abusive"] as const;
-
 /** What judging sources depends on. */
 export interface TallyOptions {
   windowMs: number;

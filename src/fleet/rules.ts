@@ -68,7 +68,6 @@ export async function simulateRules(
     ...{ n_syn: limits.syn, ratio: limits.ratio, v_syn: limits.volSyn, v_packets: limits.volPackets },
     ...{ v_bytes: limits.volBytes, window_ms: options.windowMs, n_ports: options.sweepPorts },
   };
-  const judged = { syn: "{n_syn:Float64}", v_syn: "{v_syn:Float64}" };
   await run(findHot(tables, all), { ...units, ...parameters });
   await run(triggerRates(tables, all), parameters);
   await run(triggerSweeps(tables, all), parameters);
@@ -77,7 +76,6 @@ export async function simulateRules(
   await run(findEffects(tables, { ...all, alone }), { ...units, ...duration });
   await run(uniteEffects(tables));
   await run(decide(tables), duration);
-  void judged;
   const unjudged = await rows<{ stream: number; keys: string }>(
     `SELECT stream, count() AS keys FROM (
        SELECT stream, seq, ${unit} AS unit, port FROM ${tables.cells}
