@@ -6,6 +6,7 @@
  * resolution is never a failure of a rule, and a count of zero in too little time is no proof of anything. Pure.
  */
 import type { Verdict } from "../rules/ruleset.ts";
+import { capitalize, formatCount, formatNumberOf } from "../words.ts";
 import type { GateLimits } from "./gate_limits.ts";
 import type { FpBound, Gate } from "./summary.ts";
 
@@ -45,20 +46,72 @@ export interface Judgement {
   reason: string;
 }
 
+/** What a gate is about, and how it is said that a value misses the limit. */
+type GateWords = Pick<Gate, "title" | "unit" | "option"> & { miss: (value: number, limit: number) => string };
+
 /** The gates, in the order of a report. */
 export const GATES = {
-  observation: { title: "observation time", unit: "sec", option: "--min-days" },
-  coverage: { title: "share of the time that was watched", unit: "share", option: "--min-coverage" },
-  loss: { title: "share of packets that no source could be named for", unit: "share", option: "--max-loss" },
-  resolution: { title: "possible less certain effect, of the possible", unit: "share", option: "--max-blur" },
-  observable: { title: "enforcing rules that counters can't show", unit: "count" },
-  fp_bound: { title: "likely-legitimate sources hit, upper limit at 95 %", unit: "share", option: "--fp-limit" },
-  halves: { title: "the same limit in each half of the time, the larger", unit: "share", option: "--fp-limit" },
-  mixed: { title: "would-be-blocked sources in legitimate use, too", unit: "count", option: "--max-mixed" },
-  effect: { title: "share of SYNs that certainly would be dropped", unit: "share", option: "--min-effect" },
-  spoofing: { title: "share of SYNs from sources seen once", unit: "share", option: "--max-spoofed" },
-  lockout: { title: "own, allowlisted and long-known addresses that may be blocked", unit: "count" },
-} as const satisfies Record<string, Pick<Gate, "title" | "unit" | "option">>;
+  observation: {
+    ...{ title: "observation time", unit: "sec", option: "--min-days" },
+    miss: (value, limit) =>
+      `${describeSeconds(value)} were observed, less than the ${describeSeconds(limit)} asked for`,
+  },
+  coverage: {
+    ...{ title: "share of the time that was watched", unit: "share", option: "--min-coverage" },
+    miss: (value, limit) => `${percent(value)} of the time was watched, less than the ${percent(limit)} asked for`,
+  },
+  loss: {
+    ...{ title: "share of packets that no source could be named for", unit: "share", option: "--max-loss" },
+    miss: (value, limit) => `no source could be named for ${percent(value)} of packets, ${tooMuch(percent(limit))}`,
+  },
+  resolution: {
+    ...{ title: "share of the possible effect that is uncertain", unit: "share", option: "--max-blur" },
+    miss: (value, limit) => `${percent(value)} of the possible effect is uncertain, ${tooMuch(percent(limit))}`,
+  },
+  observable: {
+    ...{ title: "enforcing rules that counters can't show", unit: "count" },
+    miss: (value) => `counters can't show ${formatNumberOf(value, "rule that enforces", "rules that enforce")}`,
+  },
+  fp_bound: {
+    ...{ title: "likely-legitimate sources hit, upper limit at 95 %", unit: "share", option: "--fp-limit" },
+    miss: (value, limit) =>
+      `up to ${percent(value)} of likely-legitimate sources may be hit, ${tooMuch(percent(limit))}`,
+  },
+  halves: {
+    ...{ title: "the same upper limit in the worse half of the time", unit: "share", option: "--fp-limit" },
+    miss: (value, limit) =>
+      `in one half of the time up to ${percent(value)} of likely-legitimate sources may be hit, ` +
+      tooMuch(percent(limit)),
+  },
+  mixed: {
+    ...{ title: "would-be-blocked sources in legitimate use, too", unit: "count", option: "--max-mixed" },
+    miss: (value, limit) => {
+      const sources = formatNumberOf(value, "source that would be blocked is", "sources that would be blocked are");
+      return `${sources} in legitimate use, too${limit > 0 ? `, ${tooMuch(formatCount(limit))}` : ""}`;
+    },
+  },
+  effect: {
+    ...{ title: "share of SYNs that certainly would be dropped", unit: "share", option: "--min-effect" },
+    miss: (value, limit) =>
+      `${percent(value)} of SYNs certainly would be dropped, less than the ${percent(limit)} asked for`,
+  },
+  spoofing: {
+    ...{ title: "share of SYNs from sources seen once", unit: "share", option: "--max-spoofed" },
+    miss: (value, limit) => `${percent(value)} of SYNs are from sources seen once, ${tooMuch(percent(limit))}`,
+  },
+  lockout: {
+    ...{ title: "own, allowlisted and long-known addresses that may be blocked", unit: "count" },
+    miss: (value) =>
+      `${
+        formatNumberOf(value, "own, allowlisted or long-known address", "own, allowlisted or long-known addresses")
+      } ` +
+      "may be blocked",
+  },
+} as const satisfies Record<string, GateWords>;
+
+function tooMuch(limit: string): string {
+  return `more than the ${limit} that is accepted`;
+}
 
 type Held = Pick<Gate, "value" | "limit" | "outcome" | "reason">;
 
@@ -69,7 +122,7 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
   const held: Record<keyof typeof GATES, Held> = {
     observation: hold(enough, { value: observedSec, limit: leastSec, otherwise: "unknown" }, [
       "long enough",
-      "too short: what comes once a week has not been seen",
+      "what comes once a week has not been seen",
     ]),
     coverage: hold(
       coverage >= limits.minCoverage,
@@ -81,11 +134,11 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
     ),
     loss: hold(loss <= limits.maxLoss, { value: loss, limit: limits.maxLoss, otherwise: "unknown" }, [
       "counted",
-      "too many: a larger --map-size loses fewer",
+      "a larger --map-size loses fewer",
     ]),
     resolution: hold(blur <= limits.maxBlur, { value: blur, limit: limits.maxBlur, otherwise: "unknown" }, [
       "bounds are near each other",
-      `bounds are far apart: snapshots every ${round(input.resolutionSec)} s or less narrow them`,
+      `snapshots every ${round(input.resolutionSec)} s or less bring the bounds near each other`,
     ]),
     observable: hold(notObservable === 0, { value: notObservable, limit: 0, otherwise: "unknown" }, [
       "none",
@@ -95,17 +148,17 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
     halves: holdHalves(input, limits),
     mixed: hold(mixed <= limits.maxMixed, { value: mixed, limit: limits.maxMixed, otherwise: "fail" }, [
       mixed === 0 ? "none" : "accepted",
-      "shared addresses: a block hits the neighbours of whoever triggered it",
+      "a block of a shared address hits the neighbours of whoever triggered it",
     ]),
     effect: holdEffect(input, limits, enough),
     spoofing: holdSpoofing(input, limits),
     lockout: hold(lockedOut.length === 0, { value: lockedOut.length, limit: 0, otherwise: "fail" }, [
       "none",
-      `among them ${lockedOut.slice(0, 3).join(", ")}`,
+      `${lockedOut.length > 3 ? "among them " : ""}${lockedOut.slice(0, 3).join(", ")}`,
     ]),
   };
   const gates = Object.entries(held).map(([id, { value, limit, outcome, reason }]): Gate => {
-    const { title, unit, ...option } = GATES[id as keyof typeof GATES];
+    const { title, unit, miss: _, ...option } = GATES[id as keyof typeof GATES];
     return {
       id,
       title,
@@ -120,7 +173,7 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
   const failed = gates.filter((g) => g.outcome === "fail"), unknown = gates.filter((g) => g.outcome === "unknown");
   const verdict: Verdict = failed.length > 0 ? "NOT READY" : unknown.length > 0 ? "INSUFFICIENT EVIDENCE" : "READY";
   const decisive = failed.length > 0 ? failed : unknown;
-  return { gates, verdict, reason: decisive.length === 0 ? readyReason(input) : sentence(decisive) };
+  return { gates, verdict, reason: decisive.length === 0 ? readyReason(input) : explain(decisive) };
 }
 
 function hold(
@@ -131,24 +184,27 @@ function hold(
   return { value, limit, outcome: passes ? "pass" : otherwise, reason: passes ? good : bad };
 }
 
+const NO_LEGITIMATE = "no likely-legitimate source was seen to judge by";
+
 function holdBound({ falsePositives: { legitimate, hit, point, upper } }: GateInput, { fpLimit }: GateLimits): Held {
-  const seen = `${hit} of ${legitimate} likely-legitimate sources`, held = { value: upper, limit: fpLimit };
-  if (upper === null) return { ...held, outcome: "unknown", reason: "no likely-legitimate source to judge by" };
+  const seen = `${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} would be hit`;
+  const held = { value: upper, limit: fpLimit };
+  if (upper === null) return { ...held, outcome: "unknown", reason: NO_LEGITIMATE };
   if (upper <= fpLimit) return { ...held, outcome: "pass", reason: seen };
-  if (point! > fpLimit) return { ...held, outcome: "fail", reason: `${seen} would be hit` };
-  const reason = `${seen}: too few sources or networks to claim at most ${percent(fpLimit)}`;
+  if (point! > fpLimit) return { ...held, outcome: "fail", reason: seen };
+  const reason = `${seen}, too few sources or networks to claim at most ${percent(fpLimit)}`;
   return { ...held, outcome: "unknown", reason };
 }
 
 function holdHalves({ halves }: GateInput, { fpLimit }: GateLimits): Held {
   if (!halves || halves.some((h) => h.upper === null)) {
-    const reason = "a half has no likely-legitimate source to judge by";
+    const reason = "a half of the time has no likely-legitimate source to judge by";
     return { value: null, limit: fpLimit, outcome: "unknown", reason };
   }
   const upper = Math.max(halves[0].upper!, halves[1].upper!), failing = halves.some((h) => h.point! > fpLimit);
-  const counts = halves.map((h) => `${h.hit} of ${h.legitimate}`).join(" and ");
+  const counts = halves.map((h) => `${formatCount(h.hit)} of ${formatCount(h.legitimate)}`).join(" and ");
   const outcome = upper <= fpLimit ? "pass" : failing ? "fail" : "unknown";
-  return { value: upper, limit: fpLimit, outcome, reason: `${counts} likely-legitimate sources hit` };
+  return { value: upper, limit: fpLimit, outcome, reason: `${counts} would be hit in the halves` };
 }
 
 function holdEffect({ effect }: GateInput, { minEffect }: GateLimits, enough: boolean): Held {
@@ -159,7 +215,11 @@ function holdEffect({ effect }: GateInput, { minEffect }: GateLimits, enough: bo
     return { ...held, outcome: "pass", reason: `likely-abusive sources certainly blocked: ${certainAbusive}` };
   }
   if (enough && possibleSynShare < minEffect && possibleAbusive === 0) {
-    return { ...held, outcome: "fail", reason: "nothing to gain: no likely-abusive source would be blocked, either" };
+    return {
+      ...held,
+      outcome: "fail",
+      reason: "nothing to gain, since no likely-abusive source would be blocked, either",
+    };
   }
   const reason = enough ? `it may be up to ${percent(possibleSynShare)}` : "nothing to gain in so short a time";
   return { ...held, outcome: "unknown", reason };
@@ -169,19 +229,23 @@ function holdSpoofing({ spoofed }: GateInput, { maxSpoofed }: GateLimits): Held 
   const held = { value: spoofed, limit: maxSpoofed };
   if (spoofed === null) return { ...held, outcome: "unknown", reason: "no connection attempt was seen" };
   if (spoofed <= maxSpoofed) return { ...held, outcome: "pass", reason: "not mostly spoofed" };
-  return { ...held, outcome: "fail", reason: "likely spoofed: blocks would chase addresses that never return" };
+  return { ...held, outcome: "fail", reason: "likely spoofed, so that blocks would chase addresses that never return" };
 }
 
 function readyReason({ effect, falsePositives }: GateInput): string {
   return `${percent(effect.certainSynShare)} of connection attempts certainly would be dropped, and at most ` +
-    `${percent(falsePositives.upper!)} of likely-legitimate sources hit (95 %).`;
+    `${percent(falsePositives.upper!)} of likely-legitimate sources would be hit (at 95 % confidence).`;
 }
 
-function sentence(gates: readonly Gate[]): string {
-  const parts = gates.map(({ title, value, limit, unit, reason }) =>
-    `${title} ${describeValue(value, unit)} (limit ${describeValue(limit, unit)}): ${reason}`
+/** Why these gates decide, a sentence each. What several can't be judged for is said once. */
+function explain(gates: readonly Gate[]): string {
+  const bounded = gates.some(({ id }) => id === "fp_bound");
+  const sentences = gates.filter(({ id }) => id !== "halves" || !bounded).map(({ id, value, limit, reason }) =>
+    typeof value === "number" && typeof limit === "number"
+      ? `${GATES[id as keyof typeof GATES].miss(value, limit)}: ${reason}`
+      : reason
   );
-  return parts.join("; ").replace(/^./, (c) => c.toUpperCase()) + ".";
+  return [...new Set(sentences)].map((sentence) => `${capitalize(sentence)}.`).join(" ");
 }
 
 /** A gate's value or limit, for people. */
