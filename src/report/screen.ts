@@ -2,6 +2,7 @@
  * The answer on one screen: the verdict first, then the numbers behind it. Pure.
  */
 import type { Range } from "../rules/ruleset.ts";
+import { formatCount, formatNumberOf } from "../words.ts";
 import { describeSeconds, describeValue, percent } from "./gates.ts";
 import type { Gate, Summary } from "./summary.ts";
 
@@ -13,10 +14,10 @@ export function describeAnswer(summary: Summary): string {
     summary.verdict_reason,
     "",
     `Seen            ${describeSeconds(evidence.end_unix_sec - evidence.start_unix_sec)} on ${
-      counted(evidence.streams.length, "interface")
+      formatNumberOf(evidence.streams.length, "interface")
     }, ${percent(evidence.coverage)} watched, ${percent(summary.limits.loss)} of packets without a source`,
-    `                ${number(traffic.packets)} packets, ${number(traffic.syn)} SYN, ${
-      number(traffic.sources)
+    `                ${formatCount(traffic.packets)} packets, ${formatCount(traffic.syn)} SYN, ${
+      formatCount(traffic.sources)
     } sources`,
     `Would block     ${sourcesOf(blocked)}: ${shares(impact.share.syn)} of SYN, ${
       shares(impact.share.packets)
@@ -54,7 +55,7 @@ function badLines({ evidence }: Summary): string[] {
   const [first] = evidence.bad_lines;
   return [
     "",
-    `${counted(evidence.bad_line_count, "line")} could not be read; the first: ${first!.path}:${first!.line}: ${
+    `${formatNumberOf(evidence.bad_line_count, "line")} could not be read; the first: ${first!.path}:${first!.line}: ${
       first!.reason
     }`,
   ];
@@ -68,19 +69,12 @@ function describeGate({ id, value, limit, unit, outcome, reason, option }: Gate)
 }
 
 function sourcesOf({ certain, possible }: { certain: number; possible: number }): string {
-  return certain === possible ? counted(certain, "source") : `${certain} to ${counted(possible, "source")}`;
+  return certain === possible
+    ? formatNumberOf(certain, "source")
+    : `${certain} to ${formatNumberOf(possible, "source")}`;
 }
 
 function shares({ lower, upper }: Range): string {
   const low = percent(lower), high = percent(upper);
   return low === high ? low : `${low.replace(" %", "")} to ${high}`;
-}
-
-function counted(count: number, what: string): string {
-  return `${number(count)} ${what}${count === 1 ? "" : "s"}`;
-}
-
-/** Digits in groups of three. */
-function number(value: number): string {
-  return Math.round(value).toString().replaceAll(/\B(?=(\d{3})+$)/g, ",");
 }
