@@ -10,6 +10,7 @@ import { createZstdCompress } from "node:zlib";
 import { listInputs } from "../../src/input.ts";
 import { readLines } from "../../src/snapshot.ts";
 import { ibsrCommand } from "../../tests/kernel/lab.ts";
+import { V8_FLAGS } from "../compile/permissions.ts";
 import { type Cost, measure } from "./export.ts";
 import type { Row, Section } from "./rows.ts";
 import { writeSnapshots } from "./segments.ts";
@@ -99,7 +100,8 @@ async function measureSize(snapshots: number, sources: number): Promise<Costs> {
     const costs: Costs = { what, bytes, plain: [], zstd: [], parse: [], wc: [] };
     const report = async (input: string) => {
       const [program, args] = ibsrCommand(["report", "--in", input, "--out", `${folder}/out`]);
-      return await measure(program, args, {});
+      // As the executable runs, where there is none.
+      return await measure(program, program === Deno.execPath() ? ["run", V8_FLAGS, ...args.slice(1)] : args, {});
     };
     for (let round = 0; round < ROUNDS; round++) {
       costs.plain.push(await report(plain));
