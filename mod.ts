@@ -62,6 +62,7 @@ export type {
   Step,
 } from "./src/policy/policy.ts";
 export { DEFAULT_THRESHOLDS, type Thresholds } from "./src/policy/thresholds.ts";
+export type { FleetSummary } from "./src/report/fleet.ts";
 export type { AssessedEvidence } from "./src/report/assess.ts";
 export { renderDecisions, renderEvidence } from "./src/report/csv.ts";
 export { DEFAULT_LIMITS, type GateLimits } from "./src/report/gate_limits.ts";

@@ -64,9 +64,10 @@ if (Deno.args.length > 0) {
   await runCheck("deno task fmt", ["task", "fmt"]);
   await runCheck("deno task lint", ["task", "lint"]);
   await runCheck("deno task check", ["task", "check"]);
-  // Tests on the kernel measure and share two CPUs with what they measure, as does a browser: one at a time.
+  // Tests on the kernel measure and share two CPUs with what they measure, as does a browser: one at a time. A process
+  // has one embedded SQL engine.
   const tests = listTests("tests");
-  const alone = tests.filter((path) => /^tests\/((browser|kernel|cli|compile)\/|docs_test)/.test(path));
+  const alone = tests.filter((path) => /^tests\/((browser|kernel|cli|compile|fleet)\/|docs_test)/.test(path));
   await runTests(["--parallel", ...tests.filter((path) => !alone.includes(path))]);
   await runTests(alone);
 }

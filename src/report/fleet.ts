@@ -9,6 +9,7 @@ import type { HostSummary, StreamSummary } from "./summary.ts";
 
 /** Where a report was made of many hosts by an engine. */
 export interface FleetSummary {
+  /** Hosts that were watched. */
   hosts: number;
   /** How many sources at least so many hosts have seen. */
   sources_by_hosts: { hosts: number; sources: number }[];

@@ -121,7 +121,7 @@ export const fleetReportCommand = defineCommand({
   examples: [
     ["ibsr fleet report --in s3://evidence/ibsr/ --out report", "A fleet's bucket, on this machine."],
     [
-      "ibsr fleet report -i s3://evidence/ibsr/ -o report --engine https://ibsr@ch.example:8443",
+      "ibsr fleet report -i s3://evidence/ibsr/ -o report --engine https://ibsr@ch:8443",
       "The same on a server, which reads the bucket itself.",
     ],
     [
