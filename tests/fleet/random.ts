@@ -114,15 +114,19 @@ function accumulate(
 ): [string, number, Counters][] {
   for (const [address, port, counters] of rows) {
     const key = `${address} ${port}`, known = sums.get(key);
-    if (known) { for (const name of COUNTER_NAMES) known[2][name] += counters[name]; }
-    else sums.set(key, [address, port, { ...counters }]);
+    // What has been counted since long is about to pass 2^32.
+    const before = !known && dice.chance(0.05) ? 2 ** 32 - dice.between(1, 300) : 0, sum = known?.[2] ?? noCounters();
+    for (const name of COUNTER_NAMES) sum[name] += counters[name] + (name === "bytes" ? 0 : before);
+    sums.set(key, [address, port, sum]);
   }
-  // An entry is pushed out, or passes 2^32.
-  for (const [key, [, , counters]] of sums) {
-    if (dice.chance(0.02)) sums.delete(key);
-    else if (dice.chance(0.01)) counters.syn = Math.max(0, counters.syn - 2 ** 32) + (dice.chance(0.5) ? 0 : 1);
-  }
-  return [...sums.values()].map(([address, port, counters]) => [address, port, { ...counters }]);
+  // An entry is pushed out.
+  for (const key of sums.keys()) if (dice.chance(0.02)) sums.delete(key);
+  const shown = (counters: Counters) =>
+    COUNTER_NAMES.map((name) => [name, name === "bytes" ? counters[name] : counters[name] % 2 ** 32]);
+  return [...sums.values()].map(([address, port, counters]) => [
+    ...[address, port] as const,
+    Object.fromEntries(shown(counters)) as unknown as Counters,
+  ]);
 }
 
 interface Host {
