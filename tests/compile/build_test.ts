@@ -44,7 +44,7 @@ testWith("compiler", "compile gives the same bytes in another folder, umask, lan
   assert.deepEqual(await build(two, { UMASK: "077", TZ: "America/Lima", LANG: "de_DE.UTF-8" }), first);
   // Not because the sources don't matter: in one folder there is now another text.
   const help = await Deno.readTextFile(`${one}/src/cli/help.ts`);
-  await Deno.writeTextFile(`${one}/src/cli/help.ts`, help.replace("Start here:", "Start there:"));
+  await Deno.writeTextFile(`${one}/src/cli/help.ts`, help.replace("Commands:", "Orders:"));
   assert.notEqual((await build(one, { UMASK: "022" })).executable, first.executable);
 });
 

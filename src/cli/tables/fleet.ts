@@ -121,12 +121,12 @@ export const fleetReportCommand = defineCommand({
   examples: [
     ["ibsr fleet report --in s3://evidence/ibsr/ --out report", "A fleet's bucket, on this machine."],
     [
-      "ibsr fleet report -i s3://evidence/ibsr/ -o report --engine https://ibsr@ch:8443",
+      "ibsr fleet report -i s3://e/ibsr/ -o report --engine https://ibsr@ch:8443",
       "The same on a server, which reads the bucket itself.",
     ],
     [
-      "ibsr fleet report -i s3://evidence/ibsr/ -o report --host web-1 --from 2026-11-20 --to 2026-11-21",
-      "One host, one day: nothing else is read.",
+      "ibsr fleet report -i s3://e/ibsr/ -o r --host web-1 --from 2026-11-20",
+      "One host, from a day on: nothing else is read.",
     ],
   ],
   permissions: ["read", "write", "env", "sys", "net", "run", "ffi"],
