@@ -58,12 +58,12 @@ function formatMachine(m: Machine, date: string): string {
     `libbpf ${m.libbpf}, clang ${m.clang}; ibsr ${m.ibsr}.`;
 }
 
-/** Puts a section's table where the file has its comments. */
-function replaceSection(page: string, name: string, table: string): string {
+/** Puts a section's text where the file has its comments. */
+function replaceSection(page: string, name: string, text: string): string {
   const [from, to] = [`<!-- bench ${name} -->\n`, "<!-- end -->"];
   const start = page.indexOf(from), end = page.indexOf(to, start);
   if (start < 0 || end < 0) throw new Error(`there is no "${from.trim()}" … "${to}" to write between`);
-  return `${page.slice(0, start + from.length)}\n${table}\n${page.slice(end)}`;
+  return `${page.slice(0, start + from.length)}\n${text}\n${page.slice(end)}`;
 }
 
 const { values: args } = parseArgs({
@@ -94,6 +94,10 @@ for (const section of SECTIONS.filter(({ name }) => only?.includes(name) ?? true
     );
   }
   if (args.write) {
-    await Deno.writeTextFile(args.write, replaceSection(await Deno.readTextFile(args.write), name, table));
+    await Deno.writeTextFile(
+      args.write,
+      replaceSection(await Deno.readTextFile(args.write), name, `${about}\n\n${table}`),
+    );
+    await run(Deno.execPath(), ["fmt", "--quiet", args.write]);
   }
 }
