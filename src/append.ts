@@ -11,7 +11,7 @@ import { attempt, writeAll } from "./segment.ts";
 
 const NEWLINE = 10;
 /** Bytes written at once. */
-const PART = 1 << 20;
+const PART = 1 << 19;
 
 /** Two parts of memory: one is filled while the other is written. */
 export type Parts = [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];

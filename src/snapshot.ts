@@ -47,13 +47,13 @@ export interface Interval {
 
 // -------------------------------------------------------------------------------------------------- writing
 
-const CHUNK = 1 << 20;
+const CHUNK = 1 << 18;
 /** More than one bucket can need: 127 bytes of text, 39 of address, 101 of digits, and the width of one store. */
 const BUCKET_ROOM = 320;
 const encoder = new TextEncoder();
 
 /**
- * The line of a delta, newline included, in chunks of about 1 MiB. The chunk is overwritten by the next: write it
+ * The line of a delta, newline included, in chunks of at most 256 KiB. The chunk is overwritten by the next: write it
  * out before asking for that.
  */
 export function* encodeSnapshot(stream: Stream, interval: Interval, delta: Delta): Generator<Uint8Array<ArrayBuffer>> {
@@ -121,8 +121,8 @@ function* encodeRows(rows: Rows, separator: boolean): Generator<Uint8Array<Array
 }
 
 /**
- * Memory for the next chunks. V8 frees a megabyte that is garbage when it sees fit, which at ten snapshots a second
- * comes to tens of megabytes.
+ * Memory for the next chunks. V8 frees what is garbage when it sees fit, which at ten snapshots a second comes to tens of
+ * megabytes.
  */
 let spare: Uint8Array<ArrayBuffer> | undefined;
 

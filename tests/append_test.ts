@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { appendLine, makeParts } from "../src/append.ts";
 
-const MIB = 1 << 20;
+/** What is written at once. */
+const PART = 1 << 19;
 
 /** A line of `length` bytes, newline included, in chunks of random lengths from one buffer that is written over. */
 function* randomLine(line: Uint8Array, most: number): Generator<Uint8Array> {
@@ -30,10 +31,10 @@ Deno.test("appendLine() adds just the line's bytes, whatever its length, its chu
   const parts = makeParts();
   const expected: Uint8Array[] = [];
   let size = 0;
-  const edges = [0, 1, 4095, 4096, 4097].flatMap((more) => [MIB, 2 * MIB, 3 * MIB].map((part) => part + more));
-  for (const length of [1, 4095, 4096, 4097, MIB - 1, ...edges, 1, 5 * MIB + 3]) {
+  const edges = [0, 1, 4095, 4096, 4097].flatMap((more) => [PART, 2 * PART, 3 * PART].map((parts) => parts + more));
+  for (const length of [1, 4095, 4096, 4097, PART - 1, ...edges, 1, 5 * PART + 3]) {
     const line = makeLine(length);
-    const chunks = randomLine(line, Math.random() < 0.5 ? 70_000 : 3 * MIB);
+    const chunks = randomLine(line, Math.random() < 0.5 ? 70_000 : 3 * PART);
     assert.equal(await appendLine(chunks, { file, path, size, parts, action: "append" }), length);
     expected.push(line);
     size += length;
@@ -51,10 +52,10 @@ Deno.test("appendLine() adds just the line's bytes, whatever its length, its chu
 Deno.test("appendLine() refuses a line without its newline, or with one in its first part, however long", async () => {
   const path = await Deno.makeTempFile();
   using file = await Deno.open(path, { append: true });
-  const parts = makeParts(), line = makeLine(3 * MIB);
+  const parts = makeParts(), line = makeLine(3 * PART);
   const append = (chunks: Uint8Array[]) => appendLine(chunks, { file, path, size: 0, parts, action: "append" });
   for (
-    const wrong of [[], [line.subarray(0, -1)], [line, line], [line.with(MIB - 1, 10)], [line.with(5, 10)], [
+    const wrong of [[], [line.subarray(0, -1)], [line, line], [line.with(PART - 1, 10)], [line.with(5, 10)], [
       line,
       line.subarray(-1),
     ]]
