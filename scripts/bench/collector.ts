@@ -3,10 +3,15 @@ import { readKernelFile } from "../../src/libc.ts";
 import { churningFrames, writePcap } from "../../tests/kernel/frames.ts";
 import { ibsrCommand, Lab, pause, run as runCommand } from "../../tests/kernel/lab.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
+import { frameOf } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
 import { run } from "./run.ts";
+import { compilePrograms, loadFlood, openLoaded, time } from "./test_run.ts";
 
 const STARTS = 9, WINDOWS = 3, WINDOW_MS = 5000, SETTLE_MS = 2000;
+/** Sources in an interval, and the most memory that the collector should take then. */
+const PEAKS = [{ sources: 1_000_000, mostMb: 150 }, { sources: 4_000_000, mostMb: 250 }], PEAK_ROUNDS = 2;
+const ACK = 0x10;
 const PORT = 80, SOURCES = 10_000, PER_SECOND = 100_000;
 
 export const COLLECTOR: Section = {
@@ -16,13 +21,14 @@ export const COLLECTOR: Section = {
     `${
       Deno.env.has("IBSR_PROGRAM") ? "The executable" : "The source by `deno run` (IBSR_PROGRAM names an executable)"
     }: ` +
-    "from the process's start to the line of help, and to the first packet that it would count; to load and attach the " +
-    "same object, bpftool and ip take what the last is compared to. Then with a snapshot each second, at rest and with " +
+    "from the process's start to the line of help, and to where it is attached and counts, beside `ip link set dev … " +
+    "xdp object` with the same object. Then with a snapshot each second, at rest and with " +
     `${PER_SECOND.toLocaleString("en-US")} packets a second of ${
       SOURCES.toLocaleString("en-US")
     } sources through a veth ` +
-    "pair: processor time of the process (of one CPU; the program's own is in the section on packets), resident " +
-    "memory, beside tcpdump with a buffer of 256 MB, which writes what it reads into nothing.",
+    "pair: processor time of the process (of one CPU; the program's own is in the section on packets) and resident " +
+    "memory, beside tcpdump with a buffer of 256 MB, which writes what it reads into nothing. At last the peak of its " +
+    "memory with so many sources in an interval that its maps are full.",
   missing: () => whatIsMissing("kernel"),
   run: measureCollector,
 };
@@ -31,7 +37,10 @@ async function measureCollector(): Promise<Row[]> {
   const folder = await Deno.makeTempDir({ prefix: "ibsr-bench-" });
   await using lab = await Lab.create();
   try {
-    return [...await measureStart(lab, folder), ...await measureLoad(lab, folder)];
+    const rows = [...await measureStart(lab, folder), ...await measureLoad(lab, folder)];
+    await compilePrograms(folder);
+    for (const { sources, mostMb } of PEAKS) rows.push(await measurePeak(lab, folder, { sources, mostMb }));
+    return rows;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -123,6 +132,32 @@ async function measureLoad(lab: Lab, folder: string): Promise<Row[]> {
     row("under load: processor", "%", ({ busy }) => busy.map((use) => use.cpuPercent)),
     row("under load: memory", "MB", ({ busy }) => busy.map((use) => use.rssMb)),
   ];
+}
+
+/** Memory of a collector in whose interval there are so many sources: a test run makes them. */
+async function measurePeak(
+  lab: Lab,
+  folder: string,
+  { sources, mostMb }: { sources: number; mostMb: number },
+): Promise<Row> {
+  const spool = `${folder}/peak`, peaks: number[] = [];
+  for (let round = 0; round < PEAK_ROUNDS; round++) {
+    // An interval in which there is time enough to fill the maps.
+    const args = ["-p", String(PORT), "--map-size", String(sources), "--snapshot-interval-sec", "10"];
+    const collector = await lab.collect(spool, args);
+    const { stdout } = await lab.exec(lab.server, "ip", ["-details", "-json", "link", "show", "dev", "server"]);
+    using flood = loadFlood(folder, openLoaded(JSON.parse(stdout)[0].xdp.prog.id));
+    time(flood.fd, frameOf({ port: PORT, flags: ACK }), sources);
+    while (Number(await run("sh", ["-c", `cat ${spool}/*.jsonl 2>/dev/null | wc -c`])) < 90 * sources) {
+      await pause(200);
+    }
+    peaks.push(Number(/VmHWM:\s+(\d+)/.exec(readKernelFile(`/proc/${collector.process.pid}/status`)!)![1]) / 1024);
+    const { code, stderr } = await collector.end("SIGTERM");
+    if (code !== 0) throw new Error(stderr);
+    await Deno.remove(spool, { recursive: true });
+  }
+  const what = `${sources.toLocaleString("en-US")} sources in an interval: peak memory`;
+  return { what, unit: "MB", ours: peaks, goal: { of: "most", atMost: mostMb } };
 }
 
 /** Packets that the server's interface has received. */

@@ -10,10 +10,7 @@ const ROUNDS = 5, FRAMES = 500_000, PORT = 80;
 export const REPLAY: Section = {
   name: "replay",
   title: "A capture",
-  about:
-    `\`ibsr replay\` of a capture of ${
-      FRAMES.toLocaleString("en-US")
-    } packets of as many sources in ten seconds, by the ` +
+  about: `\`ibsr replay\` of a capture of ${FRAMES.toLocaleString("en-US")} packets of as many sources, by the ` +
     "kernel program and by its model, from the start of the process to its end. Compared to tcpdump, which reads it, looks " +
     "for the port, and writes the packets into nothing.",
   missing: () => whatIsMissing("kernel"),

@@ -19,6 +19,7 @@ const libbpf = Deno.dlopen("libbpf.so.1", {
   bpf_map__set_max_entries: { parameters: ["pointer", "u32"], result: "i32" },
   bpf_map_update_elem: { parameters: ["i32", "buffer", "buffer", "u64"], result: "i32" },
   bpf_map_lookup_elem: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  bpf_prog_get_fd_by_id: { parameters: ["u32"], result: "i32" },
   bpf_map_get_fd_by_id: { parameters: ["u32"], result: "i32" },
   // int (int fd, void *in_batch, void *out_batch, void *keys, void *values, __u32 *count, const opts *)
   bpf_map_lookup_and_delete_batch: {
@@ -92,6 +93,13 @@ export function loadFlood(folder: string, fd: number): Loaded {
   const flood = load(folder, "flood");
   flood.update("target", new Uint8Array(4), new Uint8Array(Int32Array.of(fd).buffer));
   return flood;
+}
+
+/** The file descriptor of a loaded program, of this process or another one, by its id. */
+export function openLoaded(id: number): number {
+  const fd = libbpf.bpf_prog_get_fd_by_id(id);
+  if (fd < 0) throw new Error(`program ${id} can't be opened: error ${-fd}`);
+  return fd;
 }
 
 /** The file descriptor of a map by its id. */
