@@ -18,9 +18,6 @@ import { testWith } from "./needs.ts";
 import { parseTranscript, prepareFolder, runSteps, type Step } from "./transcript.ts";
 
 const ROOT = new URL("../", import.meta.url);
-/** Pages that others write, which may be linked before they are there. */
-const AWAITED = ["docs/performance.md", "docs/fleet.md"];
-
 const pages = listPages().map((path) => ({ path, text: Deno.readTextFileSync(new URL(path, ROOT)) }));
 
 /** The fenced blocks of a page, with their language. */
@@ -216,7 +213,7 @@ Deno.test("every link leads to a file and a heading that are there, and every pa
       const at = file === "" ? path : new URL(file, new URL(path, "file:///")).pathname.slice(1);
       if (path === "README.md") linked.add(at);
       if (!exists(at)) {
-        if (!AWAITED.includes(at)) wrong.push(`${path}: ${target}`);
+        wrong.push(`${path}: ${target}`);
         continue;
       }
       if (anchor === undefined) continue;
@@ -227,7 +224,7 @@ Deno.test("every link leads to a file and a heading that are there, and every pa
     }
   }
   assert.deepEqual(wrong, []);
-  assert.deepEqual(pages.map(({ path }) => path).filter((path) => !linked.has(path) && !AWAITED.includes(path)), []);
+  assert.deepEqual(pages.map(({ path }) => path).filter((path) => !linked.has(path)), []);
 });
 
 Deno.test("every file that the documentation names in code is there", () => {
