@@ -31,7 +31,10 @@ export const REPLAY: Section = {
           rates[engine].push(await rate(...ibsrCommand([...args, capture])));
           await Deno.remove(out, { recursive: true });
         }
-        rates.tcpdump.push(await rate("tcpdump", ["-nr", capture, "-w", "/dev/null", `tcp dst port ${PORT}`]));
+        // Another user than root would be given /dev/null.
+        rates.tcpdump.push(
+          await rate("tcpdump", ["-Z", "root", "-nr", capture, "-w", "/dev/null", `tcp dst port ${PORT}`]),
+        );
       }
       return (["kernel", "model"] as const).map((engine): Row => ({
         ...{ what: `by the ${engine}`, unit: "packets/s", ours: rates[engine] },

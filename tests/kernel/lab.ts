@@ -150,8 +150,9 @@ export class Lab implements AsyncDisposable {
 
   /** Starts tcpdump on the server's interface, for so many bytes of each frame. End it with SIGINT. */
   async capture(path: string, filter: string, snapBytes = 200): Promise<Running> {
-    // Without immediate mode what came in the last second is lost at the end.
-    const options = `-i server --immediate-mode -U -s ${snapBytes} -B 262144 -w ${path}`.split(" ");
+    // Without immediate mode what came in the last second is lost at the end. Another user than root would be given the
+    // file, be it /dev/null.
+    const options = `-Z root -i server --immediate-mode -U -s ${snapBytes} -B 262144 -w ${path}`.split(" ");
     const running = this.start(this.server, "tcpdump", [...options, filter]);
     await running.waitFor("listening on");
     return running;
