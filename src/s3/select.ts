@@ -40,7 +40,8 @@ export interface Selection {
 }
 
 /** What a report consists of. */
-const REPORT = /^(report\.(md|html|json)|summary\.json|evidence\.(csv|json)|rules\.\w+|manifest\.json)$/;
+const REPORT =
+  /^(report\.(md|html|json)|summary\.json|evidence\.(csv|json)|would_block\.jsonl|rules\.\w+|manifest\.json|comparison\.(html|json|md))$/;
 /** What never is a result: the ledger, locks, what is being written. */
 const OWN = new RegExp(`^(\\..*|${RegExp.escape(LEDGER)}|.*\\.lock|.*\\.tmp|upload-manifest\\.json)$`);
 const LONGEST_KEY_BYTES = 1024;
@@ -59,11 +60,12 @@ export function selectFiles(directory: string, selection: Selection): Candidate[
   for (const { path, size, mtimeMs, segment, hasSealedTwin } of listFiles(directory)) {
     const isOpen = segment?.state === "open";
     if (isOpen && hasSealedTwin) continue; // left by a crash; sealing it removes it
-    const byDefault = segment ? !isOpen || selection.includeOpen : REPORT.test(path.slice(path.lastIndexOf("/") + 1));
+    const isResult = REPORT.test(path.slice(path.lastIndexOf("/") + 1));
+    const byDefault = segment ? !isOpen || selection.includeOpen : isResult;
     if (!(byDefault || matches(included, path)) || matches(excluded, path)) continue;
     const compress = segment?.state === "sealed" && segment.compression === "none" ? selection.compress : "none";
     // Any other file of lines may be somebody's log.
-    const isGrowing = isOpen || (!segment && path.endsWith(".jsonl"));
+    const isGrowing = isOpen || (!segment && !isResult && path.endsWith(".jsonl"));
     const keyFor = (how: Candidate["compress"]) => keyOf({ path, segment, compress: how }, selection);
     const isPlain = segment?.state === "sealed" && segment.compression === "none";
     const others = isPlain ? (["none", "zstd", "gzip"] as const).filter((how) => how !== compress) : [];

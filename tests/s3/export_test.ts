@@ -39,6 +39,8 @@ testWith("s3", "ibsr export s3 stores sealed segments and reports once, below th
     [`${segmentName(3)}.zst`]: big,
     "report.md": "# Report\n",
     "rules.nft": "table inet x {}\n",
+    "would_block.jsonl": '{"source":"192.0.2.1"}', // not growing: whole, whatever it ends with
+    "comparison.html": "<p>two policies</p>\n",
     // Not to be uploaded:
     "snapshot_2026112104.open.jsonl": '{"a":1}\n',
     "status.jsonl": "{}\n",
@@ -50,14 +52,16 @@ testWith("s3", "ibsr export s3 stores sealed segments and reports once, below th
   await Deno.symlink("/etc/passwd", `${folder.path}/summary.json`);
   const first = await exportFolder(folder, bucket, "-v");
   assert.equal(first.code, 0, first.stderr);
-  assert.match(first.stdout, /^uploaded 5 objects \(19\.1 MiB\) to .*; 0 were there already; 0 failed$/m);
-  assert.equal(first.stderr.match(/uploaded .* as p\//g)?.length, 5);
+  assert.match(first.stdout, /^uploaded 7 objects \(19\.1 MiB\) to .*; 0 were there already; 0 failed$/m);
+  assert.equal(first.stderr.match(/uploaded .* as p\//g)?.length, 7);
   const stored = await server.download(bucket);
   assert.deepEqual(
     [...stored.keys()].sort(),
     [
+      "p/comparison.html",
       "p/report.md",
       "p/rules.nft",
+      "p/would_block.jsonl",
       `p/run-2/${segmentName(2)}`,
       `p/${segmentName(1)}`,
       `p/${segmentName(3)}.zst`,
@@ -72,15 +76,15 @@ testWith("s3", "ibsr export s3 stores sealed segments and reports once, below th
 
   const second = await exportFolder(folder, bucket);
   assert.equal(second.code, 0);
-  assert.match(second.stdout, /^uploaded 0 objects \(0 B\) .*; 5 were there already; 0 failed$/m);
+  assert.match(second.stdout, /^uploaded 0 objects \(0 B\) .*; 7 were there already; 0 failed$/m);
   await folder.write(segmentName(6), segmentText(6));
   await folder.write("report.md", "# Another report\n");
   const third = await exportFolder(folder, bucket);
-  assert.match(third.stdout, /^uploaded 2 objects .*; 4 were there already/m, third.stderr);
+  assert.match(third.stdout, /^uploaded 2 objects .*; 6 were there already/m, third.stderr);
   assert.equal(new TextDecoder().decode((await server.download(bucket)).get("p/report.md")), "# Another report\n");
 
   const ledger = await folder.ledger(), lines = ledger.filter(({ event }) => event === "stored");
-  assert.equal(lines.length, 7);
+  assert.equal(lines.length, 9);
   for (const { path, size, sha256, etag, time } of lines) {
     assert.ok(
       typeof path === "string" && size > 0 && /^[0-9a-f]{64}$/.test(sha256) && etag && !Number.isNaN(Date.parse(time)),
