@@ -247,6 +247,27 @@ Deno.test("ibsr config show has each option with its value and where that comes 
   await Deno.remove(path);
 });
 
+Deno.test("ibsr check and ibsr status look at what the section of collect says", async () => {
+  const path = await Deno.makeTempFile();
+  const sections = { collect: { "dst-port": [8443], iface: ["eth7"], "out-dir": "/a" }, check: { "out-dir": "/b" } };
+  await Deno.writeTextFile(path, JSON.stringify({ "out-dir": "/c", "map-size": 5000, ...sections }));
+  const show = async (command: string) => {
+    const { stdout } = await ibsr(["config", "show", command, "--config", path, "--json"]);
+    const rows = JSON.parse(stdout) as { option: string; value: unknown }[];
+    return Object.fromEntries(rows.map(({ option, value }) => [option, value]));
+  };
+  const check = await show("check");
+  assert.deepEqual([check["dst-port"], check.iface, check["map-size"], check["out-dir"]], [
+    [[8443]],
+    ["eth7"],
+    5000,
+    "/b",
+  ]);
+  assert.equal((await show("status"))["out-dir"], "/a");
+  assert.equal((await show("export s3"))["input"], undefined);
+  await Deno.remove(path);
+});
+
 Deno.test("the example config file of the package is right, with what is commented out in it too", async () => {
   const text = await Deno.readTextFile(new URL("../scripts/package/ibsr.jsonc", import.meta.url));
   const whole = text.replaceAll(/^ *\/\/ (".*)$/gm, "$1");

@@ -19,6 +19,8 @@ export type Run<T extends OptionTable = OptionTable> = (
  */
 export interface Command<T extends OptionTable = OptionTable> extends Described {
   options: T;
+  /** A command whose section of the config file holds for this one, too, below its own: it looks at what that one does. */
+  like?: string;
   /** What it may use of the system; all else is given up before it runs. */
   permissions: readonly Deno.PermissionName[];
   /**

@@ -51,7 +51,7 @@ export interface Config {
  * @throws {IbsrError} `usage`, if the config file is wrong or was named and does not exist.
  */
 export function layersBelow(
-  command: { options: OptionTable; name: string; arguments: Layer },
+  command: { options: OptionTable; name: string; like?: string; arguments: Layer },
   context: { commands: readonly Command[]; environment: Record<string, string> },
 ): Layer[] {
   if (!command.options.config) return [];
@@ -86,9 +86,11 @@ export function strayVariables(
     .map((name) => ({ name, near: nearest(name, known) }));
 }
 
-/** The file's layers for a command: its section, and what is shared. */
-function fileLayers(command: { name: string; options: OptionTable }, config: Config): Layer[] {
-  return [config.sections.get(command.name) ?? new Map<string, Setting>(), config.shared].map((settings) => ({
+/** The file's layers for a command: its section, that of the command it speaks of, and what is shared. */
+function fileLayers(command: { name: string; like?: string; options: OptionTable }, config: Config): Layer[] {
+  const names = command.like === undefined ? [command.name] : [command.name, command.like];
+  const sections = names.map((name) => config.sections.get(name) ?? new Map<string, Setting>());
+  return [...sections, config.shared].map((settings) => ({
     source: config.path,
     texts: Object.fromEntries(
       [...settings].filter(([name]) => Object.hasOwn(command.options, name)).map((

@@ -66,8 +66,10 @@ function resolveBelow(
 ): { values: Record<string, unknown>; sources: Sources } {
   const texts = config === undefined ? {} : { config: [config] };
   const args = { source: "the command line", texts, nameOf: (name: string) => `--${name}` };
-  const { name, options } = command;
-  return resolveOptions(options, [args, ...layersBelow({ name, options, arguments: args }, { commands, environment })]);
+  return resolveOptions(command.options, [
+    args,
+    ...layersBelow({ ...command, arguments: args }, { commands, environment }),
+  ]);
 }
 
 function formatValue(value: unknown): string {

@@ -25,6 +25,7 @@ export const CHECK_OPTIONS = {
 
 export const checkCommand = defineCommand({
   name: "check",
+  like: "collect",
   summary: "try whether collecting would work here",
   description:
     "Takes the options of collect, and tries for real: loads the program, runs a packet through it, attaches it to " +
@@ -42,6 +43,7 @@ export const STATUS_OPTIONS = { ...SPOOL, ...JSON_OUTPUT, ...CONFIGURED };
 
 export const statusCommand = defineCommand({
   name: "status",
+  like: "collect",
   summary: "what the collector is doing and has done",
   description:
     "Reads the spool's lock, heartbeats and names; nothing of the collector is touched. Exit code: 0 if a collector " +
