@@ -52,12 +52,16 @@ export function choosePorts(values: Pick<CollectValues, "all-ports" | "dst-port"
   });
 }
 
-/** The interfaces that the values name, or the default routes'. @throws {IbsrError} `usage`, if there are none. */
+/**
+ * The interfaces that the values name, or the default routes'.
+ *
+ * @throws {IbsrError} `network`, if there are none: at boot they may come later than the unit, which then tries again.
+ */
 export function chooseInterfaces(values: Pick<CollectValues, "iface">): string[] {
   const interfaces = values.iface.length > 0 ? [...new Set(values.iface)] : defaultInterfaces();
   if (interfaces.length > 0) return interfaces;
-  throw new IbsrError("usage", "Cannot choose an interface: there is no default route", {
-    hint: "-i IFACE names one; `ip link` lists them",
+  throw new IbsrError("network", "Cannot choose an interface: there is no default route", {
+    hint: '-i IFACE, or "iface" in the config file, names one; `ip link` lists them',
   });
 }
 
