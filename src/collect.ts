@@ -217,6 +217,8 @@ class Run {
   #evicted = 0;
   /** Set by SIGHUP, obeyed by the loop. */
   #reloadWanted = false;
+  /** While a reload ends intervals: how long they were to be, by the options until then. */
+  #intendedMs = 0;
   /** Messages of failures that go on: said once, not every second. */
   #failing = new Map<string, string>();
   /** What sealing and pruning warned of the last time. */
@@ -323,7 +325,7 @@ class Run {
     }
     const { monotonicMs, wallMs } = delta.takenAt;
     const end = Math.max(watch.since, Math.min(until ?? Infinity, monotonicMs)), lengthMs = end - watch.since;
-    if (lengthMs > this.options.intervalMs + LATE_MS) {
+    if (lengthMs > Math.max(this.options.intervalMs, this.#intendedMs) + LATE_MS) {
       log(
         "warning",
         `an interval of ${watch.name} is ${(lengthMs / 1000).toFixed(1)} s long: there was a failure, or the process ` +
@@ -413,9 +415,11 @@ class Run {
     try {
       const { live, changed, refused } = this.options.reload!();
       for (const { program } of this.watches) program.setPorts(live.ports);
+      this.#intendedMs = this.options.intervalMs;
       this.options = { ...this.options, ...live };
       this.spool.setLimits(live.limits);
       await this.#tick();
+      this.#intendedMs = 0;
       this.#writeStatus("running");
       log("info", changed.length > 0 ? `reloaded: ${changed.join(", ")} changed` : "reloaded: nothing changed");
       for (const name of refused) log("warning", `${name} changed too, and needs a restart: it stays as it was`);

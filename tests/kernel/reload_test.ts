@@ -49,6 +49,7 @@ testWith(
     const connect = (port: number, count: number) => lab.connectAll([CLIENT.v4], [`${SERVER.v4}/${port}`], count);
     await connect(80, 10);
     await connect(81, 3); // not counted yet
+    await pause(1500); // longer than an interval will be
     const log = await reload({
       ...base,
       "dst-port": [80, 81],
@@ -56,6 +57,7 @@ testWith(
       "status-interval-sec": 0.5,
     });
     assert.match(log, /reloaded: dst-port, snapshot-interval-sec, status-interval-sec changed/);
+    assert.doesNotMatch(log, /an interval of server is/, "it was as long as it was to be");
     await connect(80, 10);
     await connect(81, 10);
     await pause(1200);
