@@ -23,7 +23,7 @@ export function describeAnswer(summary: Summary): string {
       shares(impact.share.packets)
     } of packets, ${shares(impact.share.bytes)} of bytes`,
     ...summary.rules.filter((rule) => rule.sources.possible > 0).map((rule) =>
-      `  ${rule.id.padEnd(14)}${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${rule.verdict})`
+      `  ${rule.id.padEnd(13)} ${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${rule.verdict})`
     ),
     `Would harm      ${fp.hit} of ${fp.legitimate} likely-legitimate sources; at most ${
       fp.upper === null ? "unknown" : percent(fp.upper)
