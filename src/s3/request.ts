@@ -252,7 +252,8 @@ class HttpClient implements Client {
     const { host } = new URL(urlOf(this.place));
     const again = retries === 0 ? "" : ` (${retries + 1} attempts)`;
     return new IbsrError("network", `Cannot reach ${host}: ${describeFailure(failure)}${again}`, {
-      hint: "--endpoint, proxies (HTTPS_PROXY) and certificates (--ca-file) decide where requests go; " +
+      hint:
+        "--endpoint (--s3-endpoint of report and simulate), proxies (HTTPS_PROXY) and certificates (--ca-file) decide where requests go; " +
         "--timeout-sec how long an answer may take",
       cause: failure,
     });
