@@ -1,5 +1,6 @@
 /**
- * Holds the sources against the table of who may use what. Fails `deno task lint` on any other edge.
+ * Holds the sources against the table of who may use what. Fails `deno task lint` on any other edge, and on a function,
+ * class or constant that is exported and that no other file imports.
  *
  * A rule names the files it is about and what they must not contain, or the only files that may contain a thing.
  */
@@ -9,6 +10,10 @@ interface File {
   code: string;
   /** Modules of this project that it imports, as paths. */
   imports: string[];
+  /** Functions, classes and constants that others may import. Types are for who reads a signature. */
+  exports: string[];
+  /** What it imports of them, as `PATH NAME`; `PATH *` for all. */
+  uses: string[];
 }
 
 /** Modules that know nothing of the others. */
@@ -69,7 +74,7 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp }[] = [
   { what: "signals", pattern: /Deno\.addSignalListener/, files: /^(main|src\/collect)\.ts$/ },
 ];
 
-async function* listSources(root: string, directory = "src"): AsyncGenerator<string> {
+async function* listSources(root: string, directory: string): AsyncGenerator<string> {
   for await (const entry of Deno.readDir(root + directory)) {
     const path = `${directory}/${entry.name}`;
     if (entry.isDirectory) yield* listSources(root, path);
@@ -83,12 +88,21 @@ function resolveImport(path: string, specifier: string): string | undefined {
   return new URL(specifier, `file:///${path}`).pathname.slice(1);
 }
 
+/** An import or a re-export: the names in braces, or the star, and the module; of `import()` the module alone. */
+const USE = /(?:(?:import|export)\s+(?:type\s+)?(\{[^}]*\}|\*[^{"]*)\s*from\s*|import\()"([^"]+)"/g;
+const USED_NAME = /(?:type\s+)?(\w+)(?:\s+as\s+\w+)?/g;
+
 function parseSource(path: string, text: string): File {
   const plain = text.replaceAll(/\/\*[\s\S]*?\*\/|(?<![:"'`])\/\/.*$/gm, "");
   const imports = [...plain.matchAll(/(?:from|import|import\()\s*"([^"]+)"/g)]
     .map((m) => resolveImport(path, m[1]!))
     .filter((p) => p !== undefined);
-  return { path, code: plain.replaceAll(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""'), imports };
+  const exports = [...plain.matchAll(/^export (?:async )?(?:function\*?|class|const|let) (\w+)/gm)].map((m) => m[1]!);
+  const uses = [...plain.matchAll(USE)].flatMap(([, clause = "*", specifier]) => {
+    const names = clause.startsWith("*") ? ["*"] : [...clause.matchAll(USED_NAME)].map((m) => m[1]);
+    return names.map((name) => `${resolveImport(path, specifier!)} ${name}`);
+  });
+  return { path, code: plain.replaceAll(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""'), imports, exports, uses };
 }
 
 /** What is wrong with a file, a sentence each. */
@@ -114,15 +128,24 @@ function checkFile({ path, code, imports }: File): string[] {
   return wrong;
 }
 
+/** Exports that nobody imports, a sentence each. Constants of C are there whether they are used or not. */
+function checkExports(files: readonly File[]): string[] {
+  const used = new Set(files.flatMap(({ uses }) => uses));
+  return files.filter(({ path }) => path !== "src/layout.ts").flatMap(({ path, exports }) =>
+    used.has(`${path} *`) ? [] : exports.filter((name) => !used.has(`${path} ${name}`))
+      .map((name) => `${path} exports ${name}: no other file imports it`)
+  );
+}
+
 if (import.meta.main) {
   const root = new URL("../", import.meta.url).pathname;
-  const wrong: string[] = [];
-  for await (const path of listSources(root)) {
-    wrong.push(...checkFile(parseSource(path, Deno.readTextFileSync(root + path))));
+  const read = (path: string) => parseSource(path, Deno.readTextFileSync(root + path));
+  const program: File[] = ["main.ts", "mod.ts"].map(read), others: File[] = [];
+  for await (const path of listSources(root, "src")) program.push(read(path));
+  for (const directory of ["tests", "scripts"]) {
+    for await (const path of listSources(root, directory)) others.push(read(path));
   }
-  for (const path of ["main.ts", "mod.ts"]) {
-    wrong.push(...checkFile(parseSource(path, Deno.readTextFileSync(root + path))));
-  }
+  const wrong = [...program.flatMap(checkFile), ...checkExports([...program, ...others])];
   for (const line of wrong) console.error(line);
   if (wrong.length > 0) Deno.exit(1);
 }

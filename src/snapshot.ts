@@ -21,7 +21,7 @@ import { IbsrError, reason } from "./errors.ts";
 import { COUNTERS, KEY4 } from "./layout.ts";
 
 /** The version that is written. */
-export const VERSION = 8;
+const VERSION = 8;
 
 /** Where the packets came from: an attached program, or a capture through the program or its model. */
 export type SnapshotMode = "native" | "generic" | "test_run" | "model";

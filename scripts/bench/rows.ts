@@ -52,11 +52,11 @@ export interface Result {
 }
 
 /** The middle one; of an even number, the upper of the two. */
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }
 
-export function spreadOf(values: readonly number[]): Spread {
+function spreadOf(values: readonly number[]): Spread {
   return { median: median(values), least: Math.min(...values), most: Math.max(...values) };
 }
 
@@ -80,7 +80,7 @@ function against({ what, ours, comparedTo }: Result, of: "ratio" | "difference")
 }
 
 /** Three digits that count. */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   const size = Math.abs(value);
   if (size >= 100) return Math.round(value).toLocaleString("en-US");
   return value.toFixed(size >= 10 ? 1 : 2);

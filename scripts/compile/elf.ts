@@ -42,7 +42,7 @@ export interface Segment {
 }
 
 /** A premise that does not hold. */
-export class ElfError extends Error {
+class ElfError extends Error {
   override name = "ElfError";
 }
 

@@ -184,7 +184,7 @@ const GENERATED: readonly {
  * Thresholds that a capture's busiest sources reach: a fifth of the most that a source sends to a port within a window.
  * What is tested is the comparison, not whom to block.
  */
-export function reachable(recording: readonly TimedFrame[], ports: readonly number[]): Thresholds {
+function reachable(recording: readonly TimedFrame[], ports: readonly number[]): Thresholds {
   const most = { packets: 0, bytes: 0, syn: 0 };
   const flows = Map.groupBy(packetsOf(recording, ports), ({ source, port }) => `${source} ${port}`);
   for (const packets of flows.values()) {
@@ -232,7 +232,7 @@ export function casesOfCapture(
 const RECORDED = { v4: "10.77.1.9", v6: "fd77::9", normal: "10.77.1.20" };
 
 /** Real TCP between the lab's own ends, as tcpdump has it: brute force over both protocols, and an ordinary client. */
-export async function recordCapture(folder: string): Promise<string> {
+async function recordCapture(folder: string): Promise<string> {
   const path = `${folder}/recorded.pcap`;
   await using lab = await Lab.create();
   for (const address of [RECORDED.v4, RECORDED.normal]) {

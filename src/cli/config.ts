@@ -115,7 +115,7 @@ function optionsOf(commands: readonly Command[]): Map<string, Option<unknown>> {
  * @throws {IbsrError} `usage`, with file, line and column: not JSONC, an unknown key (with the nearest known one), a
  * value of another type; `permission`, if it may not be read.
  */
-export function readConfig(
+function readConfig(
   path: string,
   commands: readonly Command[],
   { required }: { required: boolean },

@@ -3,7 +3,7 @@
  *
  * A stream is one interface of one host. Its snapshots become intervals (begin, end], each with what was counted in
  * it by source and destination port. Rows are kept in columns: a hundred thousand of them are a dozen arrays, not a
- * hundred thousand objects. Pure types and the functions that need nothing else.
+ * hundred thousand objects. Pure types.
  */
 import type { Counters, NotCounted } from "../counters.ts";
 import type { SnapshotMode } from "../snapshot.ts";
@@ -83,9 +83,4 @@ export interface Interval {
   wrapped: number;
   /** Undefined where a version doesn't record it. */
   notCounted: NotCounted | undefined;
-}
-
-/** Length of an interval in milliseconds. */
-export function lengthMs(interval: Interval): number {
-  return interval.endMs - interval.beginMs;
 }

@@ -59,7 +59,7 @@ const PACKAGE = `@chdb/lib-linux-${Deno.build.arch === "aarch64" ? "arm64" : "x6
 const PACKAGE_VERSION = "26.7.3-stable.1";
 
 /** How to install it, in one line. */
-export const INSTALL = `npm install --global ${PACKAGE}@${PACKAGE_VERSION}`;
+const INSTALL = `npm install --global ${PACKAGE}@${PACKAGE_VERSION}`;
 
 /** Where it is looked for, in this order. `named` is `--chdb`. */
 export function listLibraryPaths(named: string | undefined, environment: Record<string, string>): string[] {

@@ -58,7 +58,7 @@ export interface Document {
 export type Format = "yaml" | "toml";
 
 /** Limits on a text: no policy of a person comes near them. */
-export const LIMITS = {
+const LIMITS = {
   yamlBytes: 10 << 20,
   tomlBytes: 1 << 20,
   /** Lists and mappings inside one another. */

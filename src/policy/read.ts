@@ -63,7 +63,7 @@ export function note(field: Field, severity: Finding["severity"], code: string, 
 }
 
 /** What a value is, for messages. */
-export function describe(tree: Tree | undefined): string {
+function describe(tree: Tree | undefined): string {
   if (!tree) return "nothing";
   if (tree.kind !== "scalar") return `a ${tree.kind}`;
   if (tree.value === null) return "null";

@@ -10,7 +10,7 @@ export interface Span {
   readonly durationSec: number;
 }
 
-export const ALL_PORTS = { low: 0, high: 65535 };
+const ALL_PORTS = { low: 0, high: 65535 };
 
 /** The spans of a rule; no ports means all of them. A duration is rounded up to whole seconds, at least one. */
 export function spansOf(ports: readonly PortRange[], durationSec: number | null): Span[] {

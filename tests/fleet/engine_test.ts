@@ -6,7 +6,7 @@ import { CHDB, testWith } from "../needs.ts";
 import { thrown } from "../thrown.ts";
 
 /** Texts that would be something else in a statement, a pattern or an address. */
-export const HOSTILE = [
+const HOSTILE = [
   "it's",
   "') UNION ALL SELECT 1 --",
   "\\",

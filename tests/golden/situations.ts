@@ -120,7 +120,7 @@ export function shots(begin: number, end: number, step: number, rowsOf: (from: n
 }
 
 /** Clients, each in a network of its own, that come in one hour of every day with two connections. */
-export function clientsOf(count: number, from: number): Row[] {
+function clientsOf(count: number, from: number): Row[] {
   const hour = Math.floor(from / HOUR) % 24;
   return Array.from({ length: count }, (_, i) => i).filter((i) => i % 24 === hour).map((i) => ({
     source: `10.${Math.floor(i / 200)}.${i % 200}.1`,
@@ -134,7 +134,7 @@ export function clientsOf(count: number, from: number): Row[] {
 const ATTACKER = "203.0.113.5";
 
 /** A week of hourly snapshots of `clients`, with a fine-grained quarter of an hour where `event` adds rows. */
-export function week(
+function week(
   options: {
     clients?: number;
     /** Hours after START in whose first 15 minutes snapshots are 10 s long. */

@@ -25,7 +25,7 @@ export async function openKernel(
 }
 
 /** A delta in the model's shape. Rows that the maps had no room for make it incomparable: that is an error. */
-export function drainedOf(delta: Delta): Drained {
+function drainedOf(delta: Delta): Drained {
   for (const name of COUNTER_NAMES) {
     if (delta.unattributed[name] !== 0) throw new Error(`${delta.unattributed[name]} ${name} are unattributed`);
   }

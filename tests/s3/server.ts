@@ -145,7 +145,7 @@ function startClient(endpoint: string, by: readonly string[]) {
 }
 
 /** Lines of text, as they come. */
-export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
+async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split("\n");

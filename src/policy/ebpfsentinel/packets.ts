@@ -153,7 +153,7 @@ function limitStateOf(
 }
 
 /** SYN set; ACK, RST and FIN clear. */
-export function isOpening(flags: number): boolean {
+function isOpening(flags: number): boolean {
   return (flags & (SYN | ACK | RST | FIN)) === SYN;
 }
 

@@ -26,7 +26,7 @@ export function randomOf(seed: number) {
 export type Random = ReturnType<typeof randomOf>;
 
 /** Sources of traces; the second is the first's neighbour, the third is not, the fourth is IPv6. */
-export const SOURCES = ["198.51.100.7", "198.51.100.9", "203.0.113.5", "2001:db8::7"];
+const SOURCES = ["198.51.100.7", "198.51.100.9", "203.0.113.5", "2001:db8::7"];
 const COUNTRIES = new Map([[SOURCES[0], "RU"], [SOURCES[1], "RU"], [SOURCES[3], "KP"]]);
 /** The same countries as a file. */
 export const COUNTRY_FILE = { path: "countries.csv", text: "198.51.100.0/24,RU\n2001:db8::/32,KP\n" };
