@@ -122,6 +122,12 @@ function checkFile({ path, code, imports }: File): string[] {
   if (path !== "main.ts" && !path.startsWith("src/cli/") && ours.some((p) => p.startsWith("src/cli/"))) {
     wrong.push(`${path} imports the command line: data flows the other way`);
   }
+  const table = /^src\/cli\/tables\/(.*)$/.exec(path)?.[1];
+  if (table !== undefined && !ours.includes(`src/cli/${table}`)) {
+    wrong.push(
+      `${path} loads another module than src/cli/${table}: what a table's commands do is in the file of its name`,
+    );
+  }
   for (const { what, pattern, files } of OWNERS) {
     if (pattern.test(code) && !files.test(path)) wrong.push(`${path} uses ${what}: only ${files.source} may`);
   }

@@ -1,7 +1,7 @@
 /**
  * What a command is, and the options that several have.
  */
-import { CONFIG_PATH } from "./config.ts";
+import { CONFIG_PATH } from "./layers.ts";
 import type { Described, Page } from "./help.ts";
 import { choiceKind, flag, option, type OptionTable, type Sources, textKind, type Values } from "./options.ts";
 

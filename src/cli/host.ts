@@ -7,17 +7,17 @@ import { storeProbe } from "../s3/export.ts";
 import { formatStatus, isHealthy, readStatus } from "../status.ts";
 import { chooseInterfaces, choosePorts } from "./collect.ts";
 import type { Context } from "./command.ts";
-import { layersBelow } from "./config.ts";
+import { onlyConfig, resolveCommand } from "./layers.ts";
 import { prepareExport } from "./export.ts";
 import { type Page, wrap } from "./help.ts";
-import { type Layer, resolveOptions, type Values } from "./options.ts";
+import type { Values } from "./options.ts";
 import { giveUp } from "./permissions.ts";
 import { EXPORT_OPTIONS, exportCommand, type ExportValues } from "./tables/export.ts";
 import type { CHECK_OPTIONS, STATUS_OPTIONS } from "./tables/host.ts";
 
 /** `ibsr check`: returns the exit code. */
 export async function runCheck(values: Values<typeof CHECK_OPTIONS>, context: Context): Promise<number> {
-  const { print, page } = context, exported = readExportValues(values.config, context);
+  const { print, page } = context, exported = exportValues(values.config, context);
   if (exported.bucket === undefined) giveUp("net", "run");
   const hasPorts = values["all-ports"] || values["dst-port"].length + values["dst-ports"].length > 0;
   const checks = await runChecks({
@@ -39,11 +39,9 @@ export async function runCheck(values: Values<typeof CHECK_OPTIONS>, context: Co
 }
 
 /** The options with which `ibsr export s3` would run. */
-function readExportValues(config: string | undefined, context: Context): ExportValues {
-  const texts: Layer["texts"] = config === undefined ? {} : { config: [config] };
-  const args = { source: "the command line", texts, nameOf: (name: string) => `--${name}` };
-  const layers = layersBelow({ name: exportCommand.name, options: EXPORT_OPTIONS, arguments: args }, context);
-  return resolveOptions(EXPORT_OPTIONS, layers).values;
+function exportValues(config: string | undefined, context: Context): ExportValues {
+  const command = { name: exportCommand.name, options: EXPORT_OPTIONS };
+  return resolveCommand(command, onlyConfig(config), context).values;
 }
 
 /** Tries what `ibsr export s3` would use, if a bucket is configured for it. */

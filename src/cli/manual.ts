@@ -2,7 +2,7 @@
  * The man page, from the command and option tables, in the man(7) macros.
  */
 import { EXIT } from "../errors.ts";
-import { CONFIG_PATH } from "./config.ts";
+import { CONFIG_PATH } from "./layers.ts";
 import type { Described } from "./help.ts";
 import type { Option } from "./options.ts";
 

@@ -6,9 +6,9 @@ import { configureLog, log, type LogOptions } from "../log.ts";
 import { readKernelLink } from "../process.ts";
 import type { Command, Context } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
-import { layersBelow, variableOf } from "./config.ts";
+import { resolveCommand, variableOf } from "./layers.ts";
 import { commandHelp, firstSteps, type Page, programHelp } from "./help.ts";
-import { readArguments, resolveOptions } from "./options.ts";
+import { readArguments } from "./options.ts";
 import { keepOnly } from "./permissions.ts";
 import { VERSION } from "./version.ts";
 
@@ -49,10 +49,7 @@ export async function run(args: readonly string[], signal: AbortSignal): Promise
     configureLog({ level: "info", journal, format }); // for what is wrong with the options themselves
     const runCommand = await found.command.load();
     keepOnly(found.command.permissions);
-    const resolve = () => {
-      const below = layersBelow({ ...found.command, arguments: layer }, { commands: COMMANDS, environment });
-      return resolveOptions(found.command.options, [layer, ...below]);
-    };
+    const resolve = () => resolveCommand(found.command, layer, { commands: COMMANDS, environment });
     const { values } = resolve();
     configureLog({
       level: (values.verbose as boolean[]).includes(true) ? "debug" : "info",

@@ -14,7 +14,7 @@ export const configCheckCommand = defineCommand({
   examples: [["ibsr config check --config ./ibsr.jsonc", "Before it is put in place."]],
   permissions: ["read"],
   options: CONFIG_CHECK_OPTIONS,
-  load: async () => (await import("../config_commands.ts")).runConfigCheck,
+  load: async () => (await import("../config.ts")).runConfigCheck,
 });
 
 export const CONFIG_SHOW_OPTIONS = { ...JSON_OUTPUT, ...CONFIGURED };
@@ -32,5 +32,5 @@ export const configShowCommand = defineCommand({
   ],
   permissions: ["read"],
   options: CONFIG_SHOW_OPTIONS,
-  load: async () => (await import("../config_commands.ts")).runConfigShow,
+  load: async () => (await import("../config.ts")).runConfigShow,
 });

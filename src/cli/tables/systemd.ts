@@ -31,7 +31,7 @@ export const systemdPrintCommand = defineCommand({
   examples: [["ibsr systemd print -- -p 443 --compress zstd", "The collector's unit, with these flags."]],
   permissions: ["read"],
   options: SYSTEMD_PRINT_OPTIONS,
-  load: async () => (await import("../systemd_commands.ts")).runSystemdPrint,
+  load: async () => (await import("../systemd.ts")).runSystemdPrint,
 });
 
 export const SYSTEMD_INSTALL_OPTIONS = { ...UNIT_OPTIONS, ...ROOT_OPTION, ...COMMON };
@@ -49,7 +49,7 @@ export const systemdInstallCommand = defineCommand({
   ],
   permissions: ["read", "write"],
   options: SYSTEMD_INSTALL_OPTIONS,
-  load: async () => (await import("../systemd_commands.ts")).runSystemdInstall,
+  load: async () => (await import("../systemd.ts")).runSystemdInstall,
 });
 
 export const SYSTEMD_UNINSTALL_OPTIONS = { ...ROOT_OPTION, ...COMMON };
@@ -61,5 +61,5 @@ export const systemdUninstallCommand = defineCommand({
   examples: [["ibsr systemd uninstall", "After `systemctl disable --now ibsr.service`."]],
   permissions: ["read", "write"],
   options: SYSTEMD_UNINSTALL_OPTIONS,
-  load: async () => (await import("../systemd_commands.ts")).runSystemdUninstall,
+  load: async () => (await import("../systemd.ts")).runSystemdUninstall,
 });

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { COLLECT_OPTIONS } from "../src/cli/tables/collect.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { environmentLayer, layersBelow, parseConfig, variableOf } from "../src/cli/config.ts";
+import { environmentLayer, parseConfig, resolveCommand, variableOf } from "../src/cli/layers.ts";
 import { readArguments, resolveOptions, sizeKind } from "../src/cli/options.ts";
 import { IbsrError } from "../src/errors.ts";
 import { ibsrCommand } from "./kernel/lab.ts";
@@ -23,8 +23,7 @@ function resolve(
   try {
     const { layer } = readArguments(options, file === undefined ? args : [...args, "--config", path]);
     if (file !== undefined) Deno.writeTextFileSync(path, file);
-    const below = layersBelow({ name, options, arguments: layer }, { commands: COMMANDS, environment });
-    const { values, sources } = resolveOptions(options, [layer, ...below]);
+    const { values, sources } = resolveCommand({ name, options }, layer, { commands: COMMANDS, environment });
     return { values: values as Record<string, unknown>, sources, path };
   } finally {
     Deno.removeSync(path);
@@ -170,23 +169,20 @@ Deno.test("a config file that was named must exist, the usual one need not", () 
   const command = { name: "collect", options: COLLECT_OPTIONS };
   const context = { commands: COMMANDS, environment: {} };
   assert.throws(
-    () => layersBelow({ ...command, arguments: args(["--config", "/nonexistent"]) }, context),
+    () => resolveCommand(command, args(["--config", "/nonexistent"]), context),
     /Cannot read the config file: No such file/,
   );
   assert.throws(
-    () =>
-      layersBelow({ ...command, arguments: args([]) }, { ...context, environment: { IBSR_CONFIG: "/nonexistent" } }),
+    () => resolveCommand(command, args([]), { ...context, environment: { IBSR_CONFIG: "/nonexistent" } }),
     /Cannot read the config file: No such file/,
   );
 });
 
 Deno.test("a command without --config reads neither environment nor file", () => {
   const { name, options } = COMMANDS.find((c) => c.name === "convert")!;
-  const { layer } = readArguments(options, []);
-  assert.deepEqual(
-    layersBelow({ name, options, arguments: layer }, { commands: COMMANDS, environment: { IBSR_OUT: "/x" } }),
-    [],
-  );
+  const { layer } = readArguments(options, []), environment = { IBSR_OUT: "/x", IBSR_CONFIG: "/nonexistent" };
+  const { values, sources } = resolveCommand({ name, options }, layer, { commands: COMMANDS, environment });
+  assert.deepEqual([(values as Record<string, unknown>).out, sources.out], [undefined, "default"]);
 });
 
 Deno.test("sizes are bytes, with K, M, G and T as powers of 1024", () => {

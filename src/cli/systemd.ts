@@ -7,8 +7,8 @@ import { parentOf } from "../segment.ts";
 import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
 import { choosePorts } from "./collect.ts";
 import type { Context } from "./command.ts";
-import { layersBelow } from "./config.ts";
-import { type Layer, readArguments, resolveOptions, type Values } from "./options.ts";
+import { onlyConfig, resolveCommand } from "./layers.ts";
+import { type Layer, readArguments, type Values } from "./options.ts";
 import { COLLECT_OPTIONS, type CollectValues } from "./tables/collect.ts";
 import { EXPORT_OPTIONS, exportCommand } from "./tables/export.ts";
 import type {
@@ -75,11 +75,8 @@ function makeUnits(
       hint: "ibsr systemd install -- -p 443",
     });
   }
-  const command = { name: "collect", options: COLLECT_OPTIONS, arguments: layer };
-  const { values: collect } = resolveOptions(COLLECT_OPTIONS, [
-    layer,
-    ...layersBelow(command, { commands, environment: {} }), // the unit has none
-  ]);
+  const context = { commands, environment: {} }; // the unit has none
+  const { values: collect } = resolveCommand({ name: "collect", options: COLLECT_OPTIONS }, layer, context);
   if (collect.user !== undefined) {
     throw new IbsrError("usage", "Cannot make the unit: --user is for a collector that is started as root", {
       hint: "ibsr systemd install --user USER -- FLAGS",
@@ -107,8 +104,8 @@ function makeUnits(
     writable: metrics === undefined ? [] : [parentOf(metrics)],
     user: values.user,
   });
-  const exported = { name: exportCommand.name, options: EXPORT_OPTIONS, arguments: layer };
-  const { bucket } = resolveOptions(EXPORT_OPTIONS, layersBelow(exported, { commands, environment: {} })).values;
+  const exported = { name: exportCommand.name, options: EXPORT_OPTIONS };
+  const { bucket } = resolveCommand(exported, onlyConfig(collect.config), context).values;
   return { units, collect, bucket };
 }
 
