@@ -5,11 +5,11 @@ import { IbsrError } from "../errors.ts";
 import { assessFleet } from "../fleet/assess.ts";
 import { log } from "../log.ts";
 import { writeStreamedReport } from "../report/write.ts";
+import { answer, assessOptions, nativeOptions, readAllowlists } from "./assessment.ts";
 import type { Context } from "./command.ts";
 import { openEngine, openEngineSource } from "./engine.ts";
 import type { Values } from "./options.ts";
 import { createBar } from "./progress.ts";
-import { answer, assessOptions, nativeOptions, readAllowlists } from "./report.ts";
 import type { FLEET_REPORT_OPTIONS } from "./tables/fleet.ts";
 
 /** `ibsr fleet report`: returns the exit code. */

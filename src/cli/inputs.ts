@@ -1,13 +1,15 @@
 /**
- * Opens what `--in` names: files, folders, and `s3://BUCKET/PREFIX`.
+ * Opens and reads what `--in` names: files, folders, and `s3://BUCKET/PREFIX`.
  */
 import { IbsrError } from "../errors.ts";
+import { type Evidence, readEvidence } from "../evidence/read.ts";
 import { type Input, isSegmentName, listInputs, makeInput } from "../input.ts";
 import { getObject, listObjects, parseS3Url } from "../s3/read.ts";
 import { prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
 import { giveUp } from "./permissions.ts";
+import { createBar } from "./progress.ts";
 import type { S3_SOURCE_OPTIONS } from "./tables/report.ts";
 
 /**
@@ -50,4 +52,22 @@ async function listBucket(
     throw new IbsrError("data", `Cannot read s3://${bucket}/${prefix}: no segment (*.jsonl) is in it`);
   }
   return inputs;
+}
+
+/** Their size together, as they are stored; infinite if one's isn't known. */
+export function storedBytes(inputs: readonly Input[]): number {
+  return inputs.reduce((sum, { bytes = Infinity }) => sum + bytes, 0);
+}
+
+/** Reads the inputs, with a line on a terminal. */
+export async function readWithProgress(inputs: readonly Input[], signal: AbortSignal): Promise<Evidence> {
+  const bar = createBar("reading");
+  try {
+    return await readEvidence(inputs, {
+      signal,
+      progress: (done, total) => bar.show(total ? done / total : 0, `${Math.round(done / 1e6)} MB`),
+    });
+  } finally {
+    bar.clear();
+  }
 }

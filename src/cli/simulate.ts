@@ -12,25 +12,23 @@ import { compare, type Compared, type Comparison } from "../report/compare.ts";
 import type { InputFile } from "../report/csv.ts";
 import { formatCount, formatNumberOf, formatRange, formatShare, showName } from "../words.ts";
 import { startObserverThread } from "../report/observe_apart.ts";
-import { describeAnswer } from "../report/screen.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
-import type { Context } from "./command.ts";
-import { fitLines } from "./help.ts";
-import { resolveOptions, type Values } from "./options.ts";
-import { describeFinding } from "./policy.ts";
-import { hashFiles, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
-import { openInputs } from "./inputs.ts";
-import { createBar } from "./progress.ts";
 import {
   gateLimits,
   nativeOptions,
+  printAnswer,
   readAllowlists,
-  readWithProgress,
+  showIntervals,
   sourceDateEpoch,
-  storedBytes,
   VERDICT_EXIT,
-} from "./report.ts";
+} from "./assessment.ts";
+import type { Context } from "./command.ts";
+import { fitLines } from "./help.ts";
+import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
+import { resolveOptions, type Values } from "./options.ts";
+import { describeFinding } from "./policy.ts";
+import { hashFiles, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
 import { NATIVE, type SIMULATE_OPTIONS } from "./tables/simulate.ts";
 import { GATE_OPTIONS, POLICY_OPTIONS } from "./tables/report.ts";
 import { VERSION } from "./version.ts";
@@ -59,7 +57,7 @@ export async function runSimulate(
   const compared: Compared[] = [];
   for (const candidate of candidates) {
     const { name, policy, files, directory } = candidate;
-    const bar = showIntervals(evidence, name);
+    const bar = showIntervals(evidence, `simulating ${showName(name)}`);
     const assessment = await assess(evidence, policy, {
       ibsrVersion: VERSION,
       generatedAtUnixSec: sourceDateEpoch(environment),
@@ -79,8 +77,7 @@ export async function runSimulate(
   const verdicts = compared.map(({ assessment }) => assessment.summary.verdict);
   if (compared.length === 1) {
     const [{ directory, assessment: { summary } }] = compared as [Compared];
-    if (values.json) print(JSON.stringify(summary, null, 2) + "\n");
-    else print(`${fitLines(describeAnswer(summary), context.page)}\nThe report is in ${out}/${directory}\n`);
+    printAnswer(summary, { json: values.json, folder: `${out}/${directory}` }, context);
   } else {
     const comparison = compare(evidence, compared);
     writeComparison(comparison, out);
@@ -166,12 +163,6 @@ function inputsOf({ files }: Evidence, policyFiles: readonly PolicyFile[]): Inpu
       lines: file.text.split("\n").length - (file.text.endsWith("\n") ? 1 : 0),
     })),
   ];
-}
-
-function showIntervals(evidence: Evidence, name: string) {
-  const bar = createBar(`simulating ${showName(name)}`);
-  const total = evidence.streams.reduce((sum, stream) => sum + stream.spans.length, 0);
-  return { show: (done: number) => bar.show(done / total, `${done} intervals`), clear: bar.clear };
 }
 
 /** The policies, a line each, and what the pairs agree on. */
