@@ -1,7 +1,7 @@
 /**
  * From options, environment and AWS configuration to a client for a bucket.
  */
-import { IbsrError } from "../errors.ts";
+import { IbsrError, reason } from "../errors.ts";
 import { type Chain, openChain } from "../s3/credentials.ts";
 import { isRegion } from "../s3/region.ts";
 import { type Client, openClient, type Place } from "../s3/request.ts";
@@ -81,7 +81,6 @@ export function makeHttpClient(path: string | undefined): Deno.HttpClient | unde
     if (!certificates) throw new Error("there is no PEM certificate in it");
     return Deno.createHttpClient({ caCerts: certificates });
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new IbsrError("usage", `Cannot use the certificates in ${path}: ${message}`, { cause });
+    throw new IbsrError("usage", `Cannot use the certificates in ${path}: ${reason(cause)}`, { cause });
   }
 }
