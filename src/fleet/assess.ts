@@ -30,8 +30,7 @@ import { sumOverHosts } from "./over.ts";
 import { simulateRules } from "./rules.ts";
 import { type FleetTimeline, makeSpans } from "./spans.ts";
 import { type SweepCounts, sweepRates } from "./sweep.ts";
-import type { Workspace } from "./tables.ts";
-import { openWorkspace, type WorkspaceOptions } from "./workspace.ts";
+import { openWorkspace, type Workspace, type WorkspaceOptions } from "./tables.ts";
 
 /** How a fleet is assessed. */
 export interface FleetOptions extends WorkspaceOptions {

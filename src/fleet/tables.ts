@@ -1,12 +1,13 @@
 /**
- * The tables that a report keeps in the engine while it is made: what they are called, what is in them.
+ * The tables that a report keeps in the engine while it is made: what is in them, and the workspace that makes them,
+ * runs statements on them, and removes them.
  *
  * Snapshots are read and decoded once, into columns that are a tenth of their size; everything after that reads these.
  * Rows are kept by stream and source, so that what is asked of a source is read in one piece, without sorting all of
  * them, and what doesn't fit in memory is merged from disk. All tables of a report begin with a word of its own; they
  * go when it is done.
  */
-import type { Parameter, QueryEngine, QueryOptions } from "./engine.ts";
+import { type Parameter, type QueryEngine, type QueryOptions, streamRows } from "./engine.ts";
 
 /** The columns of a table, and how its rows lie. */
 interface Shape {
@@ -150,7 +151,7 @@ export interface Workspace extends AsyncDisposable {
 }
 
 /** The statements that make the tables, with names that begin with `prefix`. */
-export function describeTables(prefix: string): { tables: Tables; ddl: string[] } {
+function describeTables(prefix: string): { tables: Tables; ddl: string[] } {
   const entries = Object.entries(SHAPES).map(([name, { columns, order }]) => {
     const table = `${prefix}${name}`;
     return { name, table, ddl: `CREATE TABLE ${table} (${columns}) ENGINE = MergeTree ORDER BY (${order})` };
@@ -159,4 +160,53 @@ export function describeTables(prefix: string): { tables: Tables; ddl: string[] 
     tables: Object.fromEntries(entries.map(({ name, table }) => [name, table])) as unknown as Tables,
     ddl: entries.map(({ ddl }) => ddl),
   };
+}
+
+/** What statements have in common. */
+export interface WorkspaceOptions {
+  signal?: AbortSignal | undefined;
+  progress?: QueryOptions["progress"] | undefined;
+}
+
+/** Makes the tables. Disposing of the workspace removes them. */
+export async function openWorkspace(engine: QueryEngine, options: WorkspaceOptions = {}): Promise<Workspace> {
+  const { tables, ddl } = describeTables(`ibsr_${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}_`);
+  const common: QueryOptions = {
+    ...options.signal ? { signal: options.signal } : {},
+    ...options.progress ? { progress: options.progress } : {},
+  };
+  const run = async (sql: string, parameters: Record<string, Parameter> = {}, more: QueryOptions = {}) => {
+    const all = { ...more.parameters, ...parameters };
+    for await (const _ of engine.query(withSettings(sql), { ...common, ...more, parameters: all }));
+  };
+  const workspace: Workspace = {
+    tables,
+    engine,
+    run,
+    rows: (sql, parameters = {}) => engine.rows(withSettings(sql), { ...common, parameters }),
+    stream: (sql, parameters = {}) => streamRows(engine, withSettings(sql), { ...common, parameters }),
+    async [Symbol.asyncDispose]() {
+      for (const table of Object.values(tables)) {
+        for await (const _ of engine.query(`DROP TABLE IF EXISTS ${table}`));
+      }
+    },
+  };
+  try {
+    for (const statement of ddl) await run(statement);
+  } catch (error) {
+    await workspace[Symbol.asyncDispose]();
+    throw error;
+  }
+  return workspace;
+}
+
+/**
+ * A name is that of a column where there is one, as in SQL elsewhere, and not that of another result. What is added up by
+ * what its table is sorted by is added up while it is read, in no memory.
+ */
+const SETTINGS = "prefer_column_name_to_alias = 1, optimize_aggregation_in_order = 1";
+
+function withSettings(sql: string): string {
+  if (!/^\s*(INSERT|SELECT|WITH)\b/.test(sql)) return sql;
+  return /\bSETTINGS [^)]*$/.test(sql) ? `${sql}, ${SETTINGS}` : `${sql} SETTINGS ${SETTINGS}`;
 }
