@@ -21,13 +21,13 @@ import { isLong, PERIOD_MS } from "../report/tally.ts";
 import { createTimeline, regularLength } from "../report/timeline.ts";
 import { createWatch, type Watch } from "../report/watch.ts";
 import { formatAddress } from "../address.ts";
-import { collect, type Collected } from "./collect.ts";
+import { gather, type Gathered } from "./gather.ts";
 import { FELL, makeCells } from "./cells.ts";
 import type { QueryEngine } from "./engine.ts";
 import { tallySources } from "./legitimacy.ts";
 import { addressOf, type LineSource, readLines } from "./lines.ts";
-import { sumOverHosts } from "./over.ts";
-import { simulateRules } from "./rules.ts";
+import { sumOverHosts } from "./hosts.ts";
+import { simulateNative } from "./native.ts";
 import { type FleetTimeline, makeSpans } from "./spans.ts";
 import { type SweepCounts, sweepRates } from "./sweep.ts";
 import { openWorkspace, type Workspace, type WorkspaceOptions } from "./tables.ts";
@@ -84,7 +84,7 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     mayRestart: timeline.versions.some((version) => version < 5),
   });
   step("simulating");
-  const notEvaluated = await simulateRules(workspace, native, timeline);
+  const notEvaluated = await simulateNative(workspace, native, timeline);
   step("judging sources");
   await tallySources(workspace, { windowMs: native.windowMs, blockDurationMs: native.blockDurationMs, middleMs });
   step("trying other thresholds");
@@ -94,13 +94,13 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
   step("adding up");
   const regularMs = timeline.streams.map(({ spans }) => regularLength(spans));
   const counted = createTimeline(range ?? { beginMs: 0, endMs: 0 }, regularMs);
-  const collected = await collect(workspace, {
+  const gathered = await gather(workspace, {
     ...{ native, streams: timeline.streams.map(({ name }) => name), middleMs, spanMs: counted.spanMs, notEvaluated },
     sweepLegitimate: sweep?.legitimate ?? [],
   });
   const seen = await watchStreams(workspace, { timeline, counted, options });
   const evidence = {
-    sources: collected.sources,
+    sources: gathered.sources,
     streams: [],
     files: source.files,
     lines: timeline.lines,
@@ -109,29 +109,29 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     range,
     findings: [...readFindings(timeline, decoded.unfinished), ...timeline.findings],
   };
-  const findings: Finding[] = [...evidence.findings, ...collected.policy.findings];
+  const findings: Finding[] = [...evidence.findings, ...gathered.policy.findings];
   for (const finding of seen.findings) {
     if (!findings.some((f) => f.code === finding.code && f.message === finding.message)) findings.push(finding);
   }
   const results = timeline.streams.map(({ name }, i): StreamResult =>
     makeResult({
-      ...{ name, i, collected, watch: seen.watches[i]!, spoofedShare: seen.spoofedShares[i]!, options },
-      longKnown: collected.longKnown(i, (periods) => isLong(periods, seen.watchedPeriods[i]!)),
+      ...{ name, i, gathered, watch: seen.watches[i]!, spoofedShare: seen.spoofedShares[i]!, options },
+      longKnown: gathered.longKnown(i, (periods) => isLong(periods, seen.watchedPeriods[i]!)),
     })
   );
-  if (results[0]) results[0].shared = collected.shared;
-  const { marks, bounders } = collected;
+  if (results[0]) results[0].shared = gathered.shared;
+  const { marks, bounders } = gathered;
   const assessment = summarise({
-    ...{ evidence, policy: collected.policy, options: assess, results, marks, effects: collected.effects, bounders },
-    ...{ timeline: counted, findings, ratios: collected.ratios, range: range ?? { beginMs: 0, endMs: 0 } },
-    ...{ sourceCount: collected.sourceCount, boundDay: collected.boundDay, spoofing: seen.spoofing },
-    sweep: assess.sweep && sweep ? sumUpSweep(sweep, collected, assess) : null,
+    ...{ evidence, policy: gathered.policy, options: assess, results, marks, effects: gathered.effects, bounders },
+    ...{ timeline: counted, findings, ratios: gathered.ratios, range: range ?? { beginMs: 0, endMs: 0 } },
+    ...{ sourceCount: gathered.sourceCount, boundDay: gathered.boundDay, spoofing: seen.spoofing },
+    sweep: assess.sweep && sweep ? sumUpSweep(sweep, gathered, assess) : null,
   });
   const fleet = await sumOverHosts(workspace, assessment.summary);
   const summary: Summary = { ...assessment.summary, ...fleet ? { fleet } : {} };
   return {
     assessment: { ...assessment, summary, sources: [] },
-    rows: () => listRows(workspace, { collected, results, options }),
+    rows: () => listRows(workspace, { gathered, results, options }),
     [Symbol.asyncDispose]: () => workspace[Symbol.asyncDispose](),
   };
 }
@@ -148,17 +148,17 @@ function readFindings({ networkRows }: FleetTimeline, unfinished: readonly strin
   return findings;
 }
 
-function makeResult({ name, i, collected, watch, spoofedShare, longKnown, options }: {
+function makeResult({ name, i, gathered, watch, spoofedShare, longKnown, options }: {
   name: StreamResult["name"];
   i: number;
-  collected: Collected;
+  gathered: Gathered;
   watch: Watch;
   spoofedShare: number | null;
   longKnown: Set<number>;
   options: FleetOptions;
 }): StreamResult {
-  const { effects, rows, affected, judgements, legitimateSyn, bounds, sourceCount, decisions } = collected.streams[i]!;
-  const { policy, sources } = collected;
+  const { effects, rows, affected, judgements, legitimateSyn, bounds, sourceCount, decisions } = gathered.streams[i]!;
+  const { policy, sources } = gathered;
   return {
     ...{ name, watch, rows, sourceCount, effects, bounds, decisions, spoofedShare, shared: [] },
     harm: summariseHarm({ name, judgements, affected, hits: effects.hits, policy, sources, legitimateSyn }),
@@ -166,7 +166,7 @@ function makeResult({ name, i, collected, watch, spoofedShare, longKnown, option
   };
 }
 
-function sumUpSweep(sweep: SweepCounts, { sources, marks, bounders }: Collected, assess: FleetOptions["assess"]) {
+function sumUpSweep(sweep: SweepCounts, { sources, marks, bounders }: Gathered, assess: FleetOptions["assess"]) {
   const levels = makeGrid(assess.sweep!).rates.length;
   return summariseSweep(assess.sweep!, {
     bySource: sweep.legitimate.map(({ source, highest }) => [sources.intern(addressOf(source)), highest] as const),
@@ -344,9 +344,9 @@ interface KeyRow {
 /** Sources and ports of all streams, sorted. */
 async function* listRows(
   { tables, stream }: Workspace,
-  { collected, results, options }: { collected: Collected; results: readonly StreamResult[]; options: FleetOptions },
+  { gathered, results, options }: { gathered: Gathered; results: readonly StreamResult[]; options: FleetOptions },
 ): AsyncGenerator<SourceRow> {
-  const { allowlist } = options.assess, { policy } = collected, nobody = policy.rules.map(() => NOT_HIT);
+  const { allowlist } = options.assess, { policy } = gathered, nobody = policy.rules.map(() => NOT_HIT);
   const keys = stream<KeyRow>(
     `SELECT k.stream AS stream, hex(k.source) AS source, k.port AS port, s.class AS class, packets, bytes, k.syn AS syn,
        k.handshake_ack AS handshake_ack, rst, k.data AS data, max_syn_rate, first_ms, last_ms, k.intervals AS intervals
@@ -355,7 +355,7 @@ async function* listRows(
      SETTINGS join_algorithm = 'full_sorting_merge'`,
   );
   for await (const key of keys) {
-    const address = addressOf(key.source), number = collected.numberOf(key.source);
+    const address = addressOf(key.source), number = gathered.numberOf(key.source);
     const { name, effects } = results[key.stream]!;
     yield describeRow({
       ...{ name, source: formatAddress(address), port: key.port, class: key.class, intervals: key.intervals, policy },
@@ -363,7 +363,7 @@ async function* listRows(
       ...{ handshakeAck: Number(key.handshake_ack), data: Number(key.data), maxSynRate: key.max_syn_rate },
       ...{ firstMs: Number(key.first_ms), lastMs: Number(key.last_ms) },
       allowed: allowlist.prefixes.length > 0 && allowlist.contains(address),
-      affected: number === undefined ? undefined : collected.affectedOf(key.stream, key.source, key.port),
+      affected: number === undefined ? undefined : gathered.affectedOf(key.stream, key.source, key.port),
       hits: number === undefined ? nobody : effects.hits.map(({ certain, possible }) => ({
         ...{ certain: certain.has(number), possible: possible.has(number) },
       })),

@@ -8,7 +8,7 @@
 import type { Prefix } from "../prefix.ts";
 import { WINDOW_SLACK } from "../policy/recent.ts";
 import type { SweepGrid } from "../report/sweep.ts";
-import { bindPrefixes, isListed } from "./rules.ts";
+import { bindPrefixes, isListed } from "./native.ts";
 import type { Workspace } from "./tables.ts";
 
 /** What the sweep found. */

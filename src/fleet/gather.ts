@@ -28,11 +28,11 @@ import {
 import { addDecisions, listDecisions } from "./decisions.ts";
 import { SCOPE } from "./legitimacy.ts";
 import { addressOf } from "./lines.ts";
-import { maskOf, networkOf } from "./rules.ts";
+import { maskOf, networkOf } from "./native.ts";
 import type { Workspace } from "./tables.ts";
 
 /** What is known of a stream. */
-export interface CollectedStream {
+export interface GatheredStream {
   effects: Effects;
   rows: StreamRows;
   affected: Affected[];
@@ -44,14 +44,14 @@ export interface CollectedStream {
 }
 
 /** All of it. Sources are those that would be blocked anywhere, and what legitimate ones the sweep hits. */
-export interface Collected {
+export interface Gathered {
   policy: Policy;
   sources: SourceTable;
   marks: Marks;
   bounders: { total: Bounder; halves: [Bounder, Bounder] };
   boundDay(day: number): FpBound;
   effects: Effects;
-  streams: CollectedStream[];
+  streams: GatheredStream[];
   sourceCount: number;
   ratios: Summary["handshake_ratio"];
   /** Addresses that look shared: the first 1,000, by text. */
@@ -63,8 +63,8 @@ export interface Collected {
   longKnown(stream: number, isLong: (periods: number) => boolean): Set<number>;
 }
 
-/** How it is collected. */
-export interface CollectOptions {
+/** How it is gathered. */
+export interface GatherOptions {
   native: NativeOptions;
   streams: readonly StreamName[];
   middleMs: number;
@@ -86,7 +86,7 @@ function dropOf(sums: DropSums): Drop {
 }
 
 /** Reads the tables. */
-export async function collect(workspace: Workspace, options: CollectOptions): Promise<Collected> {
+export async function gather(workspace: Workspace, options: GatherOptions): Promise<Gathered> {
   const { tables, rows } = workspace, policy = nativePolicy(options.native), several = options.streams.length > 1;
   const sources = createSources(crypto.getRandomValues(new Uint32Array(1))[0]!), numbers = new Map<string, number>();
   const numberOf = (hex: string) => {
@@ -179,7 +179,7 @@ export async function collect(workspace: Workspace, options: CollectOptions): Pr
   for (const key of known.keys) keysOf[key.stream]!.push(key);
   const affectedKeys = new Map(affected.map((one) => [`${one.stream} ${one.source} ${one.port}`, one]));
   const sums = await countStreams(workspace);
-  const collected = options.streams.map((name, stream): CollectedStream => {
+  const gathered = options.streams.map((name, stream): GatheredStream => {
     const keys = keysOf[stream]!, own: Affected[] = [];
     for (const { source, port } of keys) {
       const found = affectedKeys.get(`${stream} ${source} ${port}`);
@@ -210,7 +210,7 @@ export async function collect(workspace: Workspace, options: CollectOptions): Pr
     `SELECT count() AS sources FROM (SELECT source FROM ${tables.sources} GROUP BY source)`,
   );
   return {
-    ...{ policy, sources, marks, effects: total, streams: collected, sourceCount: Number(all!.sources) },
+    ...{ policy, sources, marks, effects: total, streams: gathered, sourceCount: Number(all!.sources) },
     bounders: boundersOf(marks),
     boundDay: (day) => bound(marks.days.get(day) ?? new Uint8Array(0), day).marked(),
     ratios: await countRatios(workspace),
@@ -254,7 +254,7 @@ async function listAffected({ tables, rows }: Workspace) {
 /** Adds what is dropped of each stream, by rule, half, day and span. */
 async function sumDrops(
   { tables, rows }: Workspace,
-  { middleMs, spanMs }: CollectOptions,
+  { middleMs, spanMs }: GatherOptions,
   each: (stream: number) => readonly Effects[],
 ): Promise<void> {
   const times = await rows<{ stream: number; half: 0 | 1; day: number; span: string; sums: DropSums }>(

@@ -51,7 +51,7 @@ export function bindPrefixes(name: string, prefixes: readonly Prefix[]): Record<
 // ------------------------------------------------------------------------------------------------------- all rules
 
 /** Fills `hot`, `triggers`, `blocks`, `effects`, `drops` and `decisions`; gives windows that can't be judged by stream. */
-export async function simulateRules(
+export async function simulateNative(
   { tables, run, rows }: Workspace,
   options: NativeOptions,
   { reach }: Pick<FleetTimeline, "reach">,
