@@ -14,7 +14,7 @@ import { IbsrError } from "../src/errors.ts";
 import schema from "../src/snapshot.schema.json" with { type: "json" };
 import { Lab, run } from "./kernel/lab.ts";
 import { Machine } from "./kernel/machine.ts";
-import { testWith } from "./needs.ts";
+import { exists, testWith } from "./needs.ts";
 import { parseTranscript, prepareFolder, runSteps, type Step } from "./transcript.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -194,13 +194,8 @@ function anchorOf(heading: string): string {
   return heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").trim().replaceAll(/\s/g, "-");
 }
 
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(new URL(path, ROOT));
-    return true;
-  } catch {
-    return false;
-  }
+function isThere(path: string): boolean {
+  return exists(new URL(path, ROOT).pathname);
 }
 
 Deno.test("every link leads to a file and a heading that are there, and every page is linked from the README", () => {
@@ -212,7 +207,7 @@ Deno.test("every link leads to a file and a heading that are there, and every pa
       const [file = "", anchor] = target!.split("#");
       const at = file === "" ? path : new URL(file, new URL(path, "file:///")).pathname.slice(1);
       if (path === "README.md") linked.add(at);
-      if (!exists(at)) {
+      if (!isThere(at)) {
         wrong.push(`${path}: ${target}`);
         continue;
       }
@@ -229,7 +224,7 @@ Deno.test("every link leads to a file and a heading that are there, and every pa
 
 Deno.test("every file that the documentation names in code is there", () => {
   const wrong = pages.flatMap(({ path, text }) =>
-    [...text.matchAll(/`((?:src|scripts|tests|bpf)\/[\w./-]+)`/g)].filter(([, file]) => !exists(file!))
+    [...text.matchAll(/`((?:src|scripts|tests|bpf)\/[\w./-]+)`/g)].filter(([, file]) => !isThere(file!))
       .map(([, file]) => `${path}: ${file}`)
   );
   assert.deepEqual(wrong, []);

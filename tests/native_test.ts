@@ -3,24 +3,14 @@ import { createPrefixSet, parseAllowlist } from "../src/allowlist.ts";
 import { type NativeOptions, nativePolicy } from "../src/policy/native.ts";
 import type { Interval } from "../src/evidence/interval.ts";
 import type { Decision, Effect } from "../src/policy/policy.ts";
+import { DEFAULT_THRESHOLDS } from "../src/policy/thresholds.ts";
 import { formatPrefix, parsePrefix } from "../src/prefix.ts";
 import { parseAddress } from "../src/address.ts";
 import { droppedExactly } from "./exact_engine.ts";
 import { createRandom } from "./packets.ts";
 import { countPackets, makeInterval, makeSources, type Packet, type Row } from "./streams.ts";
 
-const OPTIONS: NativeOptions = {
-  windowMs: 10_000,
-  blockDurationMs: 300_000,
-  synRate: 100,
-  successRatio: 0.1,
-  volSynRate: 500,
-  volPacketRate: 1000,
-  volByteRate: 1_000_000,
-  sweepPorts: 20,
-  aggregateBits: { v4: 32, v6: 128 },
-  allowlist: createPrefixSet([]),
-};
+const OPTIONS: NativeOptions = { ...DEFAULT_THRESHOLDS, allowlist: createPrefixSet([]) };
 
 /** What a policy does with intervals: each step copied. */
 function simulate(options: NativeOptions, intervals: readonly Interval[], sources: ReturnType<typeof makeSources>) {

@@ -62,7 +62,8 @@ export function goldenDirectory(): string | undefined {
   return directory !== undefined && exists(directory) ? directory : undefined;
 }
 
-function exists(path: string): boolean {
+/** Whether there is something at that path. */
+export function exists(path: string): boolean {
   try {
     Deno.statSync(path);
     return true;

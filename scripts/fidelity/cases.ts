@@ -85,6 +85,15 @@ const bruteForces = () => {
 /** 5 connections and 15 packets a second are a brute force here; four ports within the window a scan. */
 const SLOW: Thresholds = { volSynRate: 5, volPacketRate: 15, sweepPorts: 4 };
 
+const FROM_THE_START: readonly Enforcement[] = [{ from: "start", by: "nftables" }, { from: "start", by: "ipset" }];
+/** Blocks that begin and end as the traffic goes: at the edges of intervals, and packet by packet. */
+const WHILE_IT_HAPPENS: readonly Enforcement[] = [
+  { from: "edge", by: "nftables" },
+  { from: "edge", by: "ipset" },
+  { from: "packet", by: "nftables" },
+  { from: "packet", by: "ipset" },
+];
+
 const GENERATED: readonly {
   name: string;
   title: string;
@@ -97,7 +106,7 @@ const GENERATED: readonly {
     title: "floods of one and of two ports",
     recording: floods,
     thresholds: { synRate: 40 },
-    enforcements: [{ from: "start", by: "nftables" }, { from: "start", by: "ipset" }],
+    enforcements: FROM_THE_START,
   },
   {
     name: "tagged",
@@ -111,31 +120,21 @@ const GENERATED: readonly {
     title: "floods that come again, and a scan",
     recording: waves,
     thresholds: { synRate: 40, ...EXPIRING },
-    enforcements: [
-      { from: "edge", by: "nftables" },
-      { from: "edge", by: "ipset" },
-      { from: "packet", by: "nftables" },
-      { from: "packet", by: "ipset" },
-    ],
+    enforcements: WHILE_IT_HAPPENS,
   },
   {
     name: "networks",
     title: "floods of /24 and /48 networks",
     recording: networks,
     thresholds: { synRate: 40, aggregateBits: { v4: 24, v6: 48 } },
-    enforcements: [{ from: "start", by: "nftables" }, { from: "start", by: "ipset" }],
+    enforcements: FROM_THE_START,
   },
   {
     name: "networks-expiring",
     title: "floods of /24 and /48 networks",
     recording: networks,
     thresholds: { synRate: 40, aggregateBits: { v4: 24, v6: 48 }, ...EXPIRING },
-    enforcements: [
-      { from: "edge", by: "nftables" },
-      { from: "edge", by: "ipset" },
-      { from: "packet", by: "nftables" },
-      { from: "packet", by: "ipset" },
-    ],
+    enforcements: WHILE_IT_HAPPENS,
   },
   {
     name: "brute-force",
@@ -153,12 +152,7 @@ const GENERATED: readonly {
     title: "brute force and scans of several sources, VLAN tags on some",
     recording: bruteForces,
     thresholds: { ...SLOW, ...EXPIRING },
-    enforcements: [
-      { from: "edge", by: "nftables" },
-      { from: "edge", by: "ipset" },
-      { from: "packet", by: "nftables" },
-      { from: "packet", by: "ipset" },
-    ],
+    enforcements: WHILE_IT_HAPPENS,
   },
   {
     name: "limit",

@@ -7,6 +7,7 @@
  */
 import assert from "node:assert/strict";
 import type { NativeOptions } from "../../src/policy/native.ts";
+import { DEFAULT_THRESHOLDS } from "../../src/policy/thresholds.ts";
 import { containsPrefix, parsePrefix } from "../../src/prefix.ts";
 import { createPrefixSet } from "../../src/allowlist.ts";
 import { readSnapshots, type Snapshot } from "../../src/snapshot.ts";
@@ -63,18 +64,7 @@ export interface Outcome {
 /** A run that the machine was too busy for. */
 export class Disturbed extends Error {}
 
-const DEFAULTS: NativeOptions = {
-  windowMs: 2000,
-  blockDurationMs: 300_000,
-  synRate: 100,
-  successRatio: 0.1,
-  volSynRate: 500,
-  volPacketRate: 1000,
-  volByteRate: 1_000_000,
-  sweepPorts: 20,
-  aggregateBits: { v4: 32, v6: 128 },
-  allowlist: createPrefixSet([]),
-};
+const DEFAULTS: NativeOptions = { ...DEFAULT_THRESHOLDS, windowMs: 2000, allowlist: createPrefixSet([]) };
 
 function reportOptions(options: NativeOptions): string[] {
   const { v4, v6 } = options.aggregateBits;

@@ -1,8 +1,8 @@
 /** `ibsr fleet report`, the program. */
 import assert from "node:assert/strict";
 import { FLEET_START_MS, type FleetOrder, makeFleet, writeFleet } from "../../scripts/fleet_evidence.ts";
-import { ibsrCommand } from "../kernel/lab.ts";
-import { CHDB, testWith } from "../needs.ts";
+import { ibsrCommand, pause } from "../kernel/lab.ts";
+import { CHDB, exists, testWith } from "../needs.ts";
 import { environmentOf, S3Server } from "../s3/server.ts";
 import { ClickHouse, USER } from "./server.ts";
 
@@ -172,17 +172,4 @@ testWith(
 
 function hasEngine(folder: string): boolean {
   return [...Deno.readDirSync(folder)].length > 0;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

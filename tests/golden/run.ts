@@ -4,9 +4,10 @@
 import { createPrefixSet, parseAllowlist } from "../../src/allowlist.ts";
 import { readEvidence } from "../../src/evidence/read.ts";
 import { listInputs } from "../../src/input.ts";
-import { nativePolicy, type NativeOptions } from "../../src/policy/native.ts";
+import { type NativeOptions, nativePolicy } from "../../src/policy/native.ts";
+import { DEFAULT_THRESHOLDS } from "../../src/policy/thresholds.ts";
 import { parsePrefix } from "../../src/prefix.ts";
-import { assess } from "../../src/report/assess.ts";
+import { assess, type AssessOptions } from "../../src/report/assess.ts";
 import type { NamedDecision, SourceRow, Summary } from "../../src/report/summary.ts";
 import type { RuleSet } from "../../src/rules/ruleset.ts";
 import { optionsOf, type Situation, SITUATIONS } from "./situations.ts";
@@ -26,39 +27,46 @@ export function situationOf(name: string): Situation {
   return found;
 }
 
-/** Paths in the result are relative to the situation's folder. */
-export async function runSituation(situation: Situation): Promise<Outcome> {
+/** Writes a situation's files into a temporary folder, which goes when it is disposed of. */
+export function placeFiles({ files }: Situation): Disposable & { directory: string } {
   const directory = Deno.makeTempDirSync();
-  try {
-    for (const [path, text] of Object.entries(situation.files)) {
-      Deno.mkdirSync(`${directory}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
-      Deno.writeTextFileSync(`${directory}/${path}`, text);
-    }
-    using evidence = await readEvidence(listInputs([directory]));
-    const allowlist = parseAllowlist(situation.allowlist ?? "", "allow.txt");
-    const native: NativeOptions = {
-      ...{ windowMs: 10_000, blockDurationMs: 300_000, synRate: 100, successRatio: 0.1, volSynRate: 500 },
-      ...{ volPacketRate: 1000, volByteRate: 1_000_000, sweepPorts: 20, aggregateBits: { v4: 32, v6: 128 } },
-      ...situation.policy,
-      allowlist,
-    };
-    const { windowMs, synRate, successRatio, blockDurationMs } = native;
-    const assessment = await assess(evidence, nativePolicy(native), {
+  for (const [path, text] of Object.entries(files)) {
+    Deno.mkdirSync(`${directory}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
+    Deno.writeTextFileSync(`${directory}/${path}`, text);
+  }
+  return { directory, [Symbol.dispose]: () => Deno.removeSync(directory, { recursive: true }) };
+}
+
+/** What is asked of a situation's files; the sweep whether or not the situation has one. */
+export function askedOf(situation: Situation): { native: NativeOptions; assess: AssessOptions } {
+  const allowlist = parseAllowlist(situation.allowlist ?? "", "allow.txt");
+  const native = { ...DEFAULT_THRESHOLDS, ...situation.policy, allowlist };
+  const { windowMs, synRate, successRatio, blockDurationMs } = native;
+  return {
+    native,
+    assess: {
       ...optionsOf(situation),
       ibsrVersion: "0.0.0",
       options: {},
       allowlist,
       selfAddresses: createPrefixSet((situation.selfAddresses ?? []).map((text) => parsePrefix(text)!)),
-      sweep: situation.sweep && { windowMs, synRate, successRatio, blockDurationMs },
+      sweep: { windowMs, synRate, successRatio, blockDurationMs },
       floodRate: synRate,
-    });
-    const { summary, rules, sources, decisions } = assessment;
-    const text = JSON.stringify({ summary, rules, sources: [...sources], decisions: [...decisions] });
-    return JSON.parse(text.replaceAll(`${directory}/`, ""));
-  } finally {
-    Deno.removeSync(directory, { recursive: true });
-  }
+    },
+  };
 }
+
+/** Paths in the result are relative to the situation's folder. */
+export async function runSituation(situation: Situation): Promise<Outcome> {
+  using placed = placeFiles(situation);
+  const { native, assess: options } = askedOf(situation);
+  using evidence = await readEvidence(listInputs([placed.directory]));
+  const sweep = situation.sweep && options.sweep;
+  const { summary, rules, sources, decisions } = await assess(evidence, nativePolicy(native), { ...options, sweep });
+  const text = JSON.stringify({ summary, rules, sources: [...sources], decisions: [...decisions] });
+  return JSON.parse(text.replaceAll(`${placed.directory}/`, ""));
+}
+
 
 /** Where the expected summary of a situation lies. */
 export function expectedPath(name: string): string {
