@@ -285,12 +285,15 @@ function finish(reader: Reader, sources: SourceTable): Evidence {
     range: streams.length > 0
       ? { beginMs: begins.reduce((a, b) => Math.min(a, b)), endMs: ends.reduce((a, b) => Math.max(a, b)) }
       : undefined,
-    findings: [...readFindings(reader), ...findings],
+    findings: [...describeReading(reader), ...findings],
     [Symbol.dispose]: () => store[Symbol.dispose](),
   };
 }
 
-function readFindings({ networkRows, unfinished }: Reader): Finding[] {
+/** What reading came across that a report says, by an engine too. */
+export function describeReading(
+  { networkRows, unfinished }: { networkRows: number; unfinished: readonly string[] },
+): Finding[] {
   const findings: Finding[] = [];
   if (networkRows > 0) {
     const message = `${networkRows} rows are of /24 networks: they are in the totals, and attributed to no source`;

@@ -7,6 +7,7 @@
  */
 import { COUNTER_NAMES, type Counters, type NotCounted, SKIP_NAMES } from "../counters.ts";
 import type { Cells, Interval } from "../evidence/interval.ts";
+import { describeReading } from "../evidence/read.ts";
 import type { Span } from "../evidence/timeline.ts";
 import { type NativeOptions, nativePolicy } from "../policy/native.ts";
 import type { Finding } from "../policy/policy.ts";
@@ -30,7 +31,7 @@ import { sumOverHosts } from "./hosts.ts";
 import { simulateNative } from "./native.ts";
 import { type FleetTimeline, makeSpans } from "./spans.ts";
 import { type SweepCounts, sweepRates } from "./sweep.ts";
-import { openWorkspace, type Workspace, type WorkspaceOptions } from "./tables.ts";
+import { type KeyRow, openWorkspace, type Workspace, type WorkspaceOptions } from "./tables.ts";
 
 /** How a fleet is assessed. */
 export interface FleetOptions extends WorkspaceOptions {
@@ -107,7 +108,10 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     ...{ badLines: decoded.badLines, badLineCount: decoded.badLineCount, duplicates: timeline.duplicates },
     versions: timeline.versions,
     range,
-    findings: [...readFindings(timeline, decoded.unfinished), ...timeline.findings],
+    findings: [
+      ...describeReading({ networkRows: timeline.networkRows, unfinished: decoded.unfinished }),
+      ...timeline.findings,
+    ],
   };
   const findings: Finding[] = [...evidence.findings, ...gathered.policy.findings];
   for (const finding of seen.findings) {
@@ -134,18 +138,6 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     rows: () => listRows(workspace, { gathered, results, options }),
     [Symbol.asyncDispose]: () => workspace[Symbol.asyncDispose](),
   };
-}
-
-function readFindings({ networkRows }: FleetTimeline, unfinished: readonly string[]): Finding[] {
-  const findings: Finding[] = [];
-  if (networkRows > 0) {
-    const message = `${networkRows} rows are of /24 networks: they are in the totals, and attributed to no source`;
-    findings.push({ severity: "warning", code: "network_rows", message });
-  }
-  for (const path of unfinished) {
-    findings.push({ severity: "note", code: "unfinished_line", message: `${path}: the last line was being written` });
-  }
-  return findings;
 }
 
 function makeResult({ name, i, gathered, watch, spoofedShare, longKnown, options }: {
@@ -324,30 +316,13 @@ function added(a: Counters, b: Counters): Counters {
 
 // ------------------------------------------------------------------------------------------------------- evidence.csv
 
-interface KeyRow {
-  stream: number;
-  source: string;
-  port: number;
-  class: number;
-  packets: string;
-  bytes: string;
-  syn: string;
-  handshake_ack: string;
-  rst: string;
-  data: string;
-  max_syn_rate: number;
-  first_ms: string;
-  last_ms: string;
-  intervals: number;
-}
-
 /** Sources and ports of all streams, sorted. */
 async function* listRows(
   { tables, stream }: Workspace,
   { gathered, results, options }: { gathered: Gathered; results: readonly StreamResult[]; options: FleetOptions },
 ): AsyncGenerator<SourceRow> {
   const { allowlist } = options.assess, { policy } = gathered, nobody = policy.rules.map(() => NOT_HIT);
-  const keys = stream<KeyRow>(
+  const keys = stream<KeyRow & { class: number }>(
     `SELECT k.stream AS stream, hex(k.source) AS source, k.port AS port, s.class AS class, packets, bytes, k.syn AS syn,
        k.handshake_ack AS handshake_ack, rst, k.data AS data, max_syn_rate, first_ms, last_ms, k.intervals AS intervals
      FROM ${tables.keys} AS k INNER JOIN ${tables.sources} AS s ON k.stream = s.stream AND k.source = s.source

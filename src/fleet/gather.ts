@@ -29,7 +29,7 @@ import { addDecisions, listDecisions } from "./decisions.ts";
 import { SCOPE } from "./legitimacy.ts";
 import { addressOf } from "./lines.ts";
 import { maskOf, networkOf } from "./native.ts";
-import type { Workspace } from "./tables.ts";
+import type { KeyRow, Workspace } from "./tables.ts";
 
 /** What is known of a stream. */
 export interface GatheredStream {
@@ -175,7 +175,7 @@ export async function gather(workspace: Workspace, options: GatherOptions): Prom
   for (const one of known.sources) {
     judgedOf[one.stream]!.set(numberOf(one.source), { cls: one.class, judged: toJudged(one) });
   }
-  const keysOf = options.streams.map((): TouchedKey[] => []);
+  const keysOf = options.streams.map((): KeyRow[] => []);
   for (const key of known.keys) keysOf[key.stream]!.push(key);
   const affectedKeys = new Map(affected.map((one) => [`${one.stream} ${one.source} ${one.port}`, one]));
   const sums = await countStreams(workspace);
@@ -301,22 +301,6 @@ interface TouchedSource {
   unanswered: number;
 }
 
-interface TouchedKey {
-  stream: number;
-  source: string;
-  port: number;
-  packets: string;
-  bytes: string;
-  syn: string;
-  handshake_ack: string;
-  rst: string;
-  data: string;
-  max_syn_rate: number;
-  first_ms: string;
-  last_ms: string;
-  intervals: number;
-}
-
 const JUDGED =
   "stream, hex(source) AS source, class, uses, periods, judged_syn, judged_handshake_ack, judged_data, uses_inside, unanswered";
 
@@ -325,7 +309,7 @@ async function listTouched({ tables, rows }: Workspace, touched: string) {
     sources: await rows<TouchedSource>(
       `SELECT ${JUDGED} FROM ${tables.sources} AS t WHERE t.source IN ${touched} ORDER BY stream, t.source`,
     ),
-    keys: await rows<TouchedKey>(
+    keys: await rows<KeyRow>(
       `SELECT stream, hex(source) AS source, port, packets, bytes, syn, handshake_ack, rst, data, max_syn_rate, first_ms,
          last_ms, intervals
        FROM ${tables.keys} AS t WHERE t.source IN ${touched} ORDER BY stream, t.source, port`,
@@ -341,10 +325,10 @@ function toJudged(one: TouchedSource): JudgedSource {
 }
 
 function toColumns(
-  keys: readonly TouchedKey[],
+  keys: readonly KeyRow[],
   { judged, numberOf }: { judged: ReadonlyMap<number, { cls: number }>; numberOf(hex: string): number },
 ): TallyCounts["keys"] {
-  const column = (of: (key: TouchedKey) => string | number) => Float64Array.from(keys, (key) => Number(of(key)));
+  const column = (of: (key: KeyRow) => string | number) => Float64Array.from(keys, (key) => Number(of(key)));
   const source = Uint32Array.from(keys, (key) => numberOf(key.source));
   return {
     ...{ count: keys.length, source, port: Uint16Array.from(keys, (key) => key.port) },

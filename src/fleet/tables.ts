@@ -132,6 +132,23 @@ const SHAPES = {
   },
 } as const satisfies Record<string, Shape>;
 
+/** A row of `keys` as it is read: the source in hexadecimal, 64-bit numbers as texts. */
+export interface KeyRow {
+  stream: number;
+  source: string;
+  port: number;
+  packets: string;
+  bytes: string;
+  syn: string;
+  handshake_ack: string;
+  rst: string;
+  data: string;
+  max_syn_rate: number;
+  first_ms: string;
+  last_ms: string;
+  intervals: number;
+}
+
 /** A port that stands for all. */
 export const NO_PORT = 0xffffffff;
 
