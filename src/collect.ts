@@ -20,6 +20,7 @@ import { judge } from "./safety.ts";
 import { parentOf } from "./segment.ts";
 import { encodeSnapshot, type Stream } from "./snapshot.ts";
 import { type Limits, openSpool, type Spool, type SpoolOptions } from "./spool.ts";
+import { formatCount, formatNumberOf } from "./words.ts";
 import { type Attachment, openProgram, type Program, type XdpMode } from "./xdp.ts";
 
 /** What to collect, and where to. */
@@ -444,7 +445,9 @@ class Run {
     const { snapshots, packets, unattributed } = this.#summary;
     const failures = this.#listFailures();
     const failing = failures.length > 0 ? `; failing: ${failures.join("; ")}` : "";
-    return `STATUS=${places.join(", ")}: ${snapshots} snapshots, ${packets} packets, ${unattributed} without a source` +
+    return `STATUS=${places.join(", ")}: ${formatNumberOf(snapshots, "snapshot")}, ${
+      formatNumberOf(packets, "packet")
+    }, ${formatCount(unattributed)} without a source` +
       failing.replaceAll("\n", " ");
   }
 

@@ -10,6 +10,7 @@ import { COUNTERS, KEY4, KEY6 } from "./layout.ts";
 import { createModel, modelFrame } from "./model.ts";
 import type { Frame } from "./pcap.ts";
 import { encodeSnapshot, type SnapshotMode } from "./snapshot.ts";
+import { formatNumberOf } from "./words.ts";
 import type { Program } from "./xdp.ts";
 
 /** Counts frames and gives what it counted as a delta. */
@@ -173,9 +174,13 @@ export function modelEngine(ports: readonly number[]): ReplayEngine {
 
 /** Says what a replay could not do as asked, a sentence each. */
 export function* describeReplay(done: ReplaySummary): Generator<string> {
-  if (done.late > 0) yield `${done.late} frames were captured before the interval in progress: they are counted in it`;
-  if (done.pauses > 0) yield `${done.pauses} long pauses of the capture are covered by no interval`;
+  if (done.late > 0) {
+    yield `captured before the interval in progress, and counted in it: ${formatNumberOf(done.late, "frame")}`;
+  }
+  if (done.pauses > 0) yield `covered by no interval: ${formatNumberOf(done.pauses, "long pause")} of the capture`;
   if (done.tooLong > 0) {
-    yield `${done.tooLong} frames longer than ${TEST_RUN_BYTES} bytes were not counted: the kernel takes none`;
+    yield `not counted: ${
+      formatNumberOf(done.tooLong, "frame")
+    } longer than ${TEST_RUN_BYTES} bytes, which the kernel takes none of`;
   }
 }

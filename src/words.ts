@@ -49,6 +49,37 @@ export function formatShare(value: Maybe): string {
   return `${percent.toFixed(digits)}${PERCENT}`;
 }
 
+/**
+ * A number in short, or with the digits it takes to be on the side of a limit that it is on: 98.99 beside 99 is not 99.
+ *
+ * @param short The number as it reads where no limit is near.
+ */
+export function tellApart(value: number, { short, limit }: { short: number; limit: number }): number {
+  const side = Math.sign(trimFraction(value) - limit);
+  for (let digits = 2, shown = short; digits < 12; shown = Number(value.toPrecision(++digits))) {
+    if (Math.sign(shown - limit) === side) return shown;
+  }
+  return trimFraction(value);
+}
+
+/** Without what binary fractions add: 7.000000000000001 is 7. */
+export function trimFraction(value: number): number {
+  return Number(value.toPrecision(12));
+}
+
+/** A share beside the limit that it is held against. */
+export function formatShareBeside(value: Maybe, limit: number): string {
+  const text = formatShare(value), short = Number.parseFloat(text);
+  if (!isKnown(value) || Number.isNaN(short)) return text;
+  const apart = tellApart(value * 100, { short, limit: trimFraction(limit * 100) });
+  return apart === short ? text : `${apart}${PERCENT}`;
+}
+
+/** A limit that shares are held against, with all of its digits. */
+export function formatShareLimit(limit: Maybe): string {
+  return isKnown(limit) ? `${trimFraction(limit * 100)}${PERCENT}` : UNKNOWN;
+}
+
 function trimZeros(text: string): string {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
@@ -125,6 +156,12 @@ export function formatRange(range: Range | null | undefined, format: (value: May
   return number !== undefined && unit !== "" && upper.endsWith(unit!) && /^[\d.,]+/.exec(upper)![0] + unit === upper
     ? `${number}–${upper}`
     : `${lower}–${upper}`;
+}
+
+/** Bounds of a count with their noun: `1 source`, `0–1 sources`. */
+export function formatRangeOf(range: Range | null | undefined, one: string, many = `${one}s`): string {
+  const text = formatRange(range);
+  return `${text} ${text === "1" ? one : many}`;
 }
 
 /** An upper limit: `≤ 0.31 %`. */

@@ -6,6 +6,7 @@ import { IbsrError } from "../errors.ts";
 import { defaultInterfaces } from "../interfaces.ts";
 import { openNotify } from "../process.ts";
 import { watchUploaded } from "../s3/ledger.ts";
+import { formatNumberOf } from "../words.ts";
 import type { Context } from "./command.ts";
 import { COLLECT_OPTIONS, type CollectValues } from "./tables/collect.ts";
 import { VERSION } from "./version.ts";
@@ -35,8 +36,9 @@ export async function runCollect(values: CollectValues, context: Context): Promi
     },
   }, context.signal);
   context.print(
-    `${summary.snapshots} snapshots of ${summary.packets} packets in ${values["out-dir"]}; ` +
-      `${summary.unattributed} packets without a source\n`,
+    `${formatNumberOf(summary.snapshots, "snapshot")} of ${formatNumberOf(summary.packets, "packet")} in ${
+      values["out-dir"]
+    }; ${formatNumberOf(summary.unattributed, "packet")} without a source\n`,
   );
   return 0;
 }

@@ -6,6 +6,7 @@ import { EXIT, IbsrError, reason } from "../errors.ts";
 import { listInputs } from "../input.ts";
 import { log } from "../log.ts";
 import { readSnapshots } from "../snapshot.ts";
+import { formatNumberOf } from "../words.ts";
 import type { Context } from "./command.ts";
 import type { Values } from "./options.ts";
 import type { CONVERT_OPTIONS } from "./tables/convert.ts";
@@ -22,7 +23,7 @@ export async function runConvert(
   }
   const done = await convertFiles(operands, values.out);
   for (const { name, lines, leftOut } of done.streams) {
-    print(`${values.out}/${name}: ${lines} lines\n`);
+    print(`${values.out}/${name}: ${formatNumberOf(lines, "line")}\n`);
     if (leftOut.ipv6Buckets) log("warning", `${name}: ${leftOut.ipv6Buckets} IPv6 rows left out: version 5 has none`);
     if (leftOut.saturated) {
       log("warning", `${name}: ${leftOut.saturated} counters stay at 4294967295, version 5's limit`);

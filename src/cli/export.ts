@@ -38,7 +38,10 @@ export async function runExportS3(values: ExportValues, context: Context): Promi
   const client = connect();
   using ledger = openLedger(options.directory);
   if (ledger.state.unreadable > 0) {
-    log("warning", `${ledger.state.unreadable} lines of ${ledger.path} can't be read and count for nothing`);
+    log(
+      "warning",
+      `unreadable in ${ledger.path}, and counted for nothing: ${formatNumberOf(ledger.state.unreadable, "line")}`,
+    );
   }
   const watcher = watchOnTerminal();
   const world = { client, ledger, watcher, signal: context.signal };

@@ -7,6 +7,7 @@ import { readObjects } from "../objects.ts";
 import { type Frame, readFrames } from "../pcap.ts";
 import { describeReplay, kernelEngine, modelEngine, replay, type ReplayEngine, type ReplaySummary } from "../replay.ts";
 import { openSpool } from "../spool.ts";
+import { formatNumberOf } from "../words.ts";
 import { openProgram } from "../xdp.ts";
 import { choosePorts } from "./collect.ts";
 import type { Context } from "./command.ts";
@@ -35,8 +36,9 @@ export async function runReplay(
     directory: values["out-dir"],
   }, signal);
   print(
-    `${done.snapshots} snapshots of ${done.packets} packets (${done.frames} frames) in ${values["out-dir"]}; ` +
-      `${done.unattributed} packets without a source\n`,
+    `${formatNumberOf(done.snapshots, "snapshot")} of ${formatNumberOf(done.packets, "packet")} (${
+      formatNumberOf(done.frames, "frame")
+    }) in ${values["out-dir"]}; ${formatNumberOf(done.unattributed, "packet")} without a source\n`,
   );
   return 0;
 }

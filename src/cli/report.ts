@@ -12,6 +12,7 @@ import { startObserverThread } from "../report/observe_apart.ts";
 import { makeNrIbsrFiles } from "../report/nr_ibsr.ts";
 import { writeNrIbsr, writeReport } from "../report/write.ts";
 import { readSnapshots, type Snapshot } from "../snapshot.ts";
+import { formatNumberOf } from "../words.ts";
 import {
   answer,
   assessOptions,
@@ -88,7 +89,10 @@ async function writeProfile(
     generatedAtSec: options.generatedAtSec,
   });
   if (files.ipv6Buckets > 0) {
-    log("warning", `${files.ipv6Buckets} rows of IPv6 sources are left out: this format has no place for them`);
+    log(
+      "warning",
+      `left out, since this format has no place for them: ${formatNumberOf(files.ipv6Buckets, "row")} of IPv6 sources`,
+    );
   }
   writeNrIbsr(files, options.out);
 }

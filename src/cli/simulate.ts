@@ -10,7 +10,7 @@ import type { Policy, PolicyFile } from "../policy/policy.ts";
 import { assess } from "../report/assess.ts";
 import { compare, type Compared, type Comparison } from "../report/compare.ts";
 import type { InputFile } from "../report/csv.ts";
-import { formatCount, formatNumberOf, formatRange, formatShare, showName } from "../words.ts";
+import { formatCount, formatNumberOf, formatRange, formatRangeOf, formatShare, showName } from "../words.ts";
 import { startObserverThread } from "../report/observe_apart.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
@@ -171,10 +171,8 @@ function describeComparison({ policies, pairs }: Comparison): string {
   const lines = policies.map((policy) => {
     const { sources, impact, false_positives: fp } = policy;
     const engine = policy.profile === null ? policy.engine : `${policy.engine} ${policy.profile}`;
-    const blocked = formatRange({ lower: sources.certain, upper: sources.possible });
-    return `${showName(policy.name).padEnd(width)}  ${policy.verdict.padEnd(21)}  ${engine}: ${blocked} ${
-      sources.possible === 1 ? "source" : "sources"
-    }, ` +
+    const blocked = formatRangeOf({ lower: sources.certain, upper: sources.possible }, "source");
+    return `${showName(policy.name).padEnd(width)}  ${policy.verdict.padEnd(21)}  ${engine}: ${blocked}, ` +
       `${formatRange(impact.share.syn, formatShare)} of SYN, ${formatCount(fp.hit)} of ${formatCount(fp.legitimate)} ` +
       `likely-legitimate sources hit`;
   });

@@ -19,6 +19,7 @@ import { IbsrError, reason } from "../errors.ts";
 import type { Input } from "../input.ts";
 import type { Finding } from "../policy/policy.ts";
 import type { Snapshot, SnapshotMode } from "../snapshot.ts";
+import { formatNumberOf } from "../words.ts";
 import { type Counted, countRows } from "./delta.ts";
 import { type Digester, openDigester } from "./digest.ts";
 import type { Interval, Sources, StreamName } from "./interval.ts";
@@ -296,7 +297,7 @@ export function describeReading(
 ): Finding[] {
   const findings: Finding[] = [];
   if (networkRows > 0) {
-    const message = `${networkRows} rows are of /24 networks: they are in the totals, and attributed to no source`;
+    const message = `${formatNumberOf(networkRows, "row")} of /24 networks: in the totals, and attributed to no source`;
     findings.push({ severity: "warning", code: "network_rows", message });
   }
   for (const path of unfinished) {

@@ -182,7 +182,7 @@ testWith(
       ends[code] = (ends[code] ?? 0) + 1;
       assert.ok(!await hasXdp(lab.server, "server"));
       if (code !== 0) assert.match(stderr, /^ibsr: error: Cannot .*: ENOMEM, out of memory$/m);
-      else if (stdout.startsWith("1 snapshots of 0 packets")) triedAgain += Number(/^ibsr: error/m.test(stderr));
+      else if (stdout.startsWith("1 snapshot of 0 packets")) triedAgain += Number(/^ibsr: error/m.test(stderr));
       else assert.match(stderr, /^ibsr: error: what server counted last .* is lost$/m); // strace failed each thread's
       await Deno.mkdir(`${folder}/spool`, { recursive: true });
     }

@@ -2,6 +2,7 @@
  * What a simulation of eBPFsentinel can say only at the end. Pure.
  */
 import type { Interval } from "../../evidence/interval.ts";
+import { formatNumberOf } from "../../words.ts";
 import type { Finding } from "../policy.ts";
 import type { Config } from "./config.ts";
 import type { Simulated } from "./sources.ts";
@@ -44,7 +45,9 @@ export function createNotes() {
         const fate = profile === "seed" ? "today's engine would drop" : "of it are dropped";
         warn(
           "whitelist_inside_injected_subnet",
-          `${source} is whitelisted, in a network that is blocked with a neighbour: ${fate} up to ${packets} packets`,
+          `${source} is whitelisted, in a network that is blocked with a neighbour: ${fate} up to ${
+            formatNumberOf(packets, "packet")
+          }`,
         );
       }
       if (codes.has("capacity_reached")) {
@@ -62,9 +65,9 @@ export function createNotes() {
       if (managed > 0) {
         warn(
           "lockout_risk",
-          `${managed} blocks are of sources that also use a management port (${
-            config.firewall.antiLockout.ports.join(", ")
-          }): a block comes before anti-lockout`,
+          `of sources that also use a management port (${config.firewall.antiLockout.ports.join(", ")}): ${
+            formatNumberOf(managed, "block")
+          }, and a block comes before anti-lockout`,
         );
       }
       if (allPorts) {

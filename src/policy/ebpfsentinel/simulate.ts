@@ -7,6 +7,7 @@
  * earlier is given both: that it drops, and that it doesn't. So bounds widen in such an interval, and never fail.
  */
 import type { Cells, Interval } from "../../evidence/interval.ts";
+import { formatRangeOf } from "../../words.ts";
 import type { Decision, Effect, Finding, SimulatedStream, Simulation } from "../policy.ts";
 import { ttlMs } from "./blacklist.ts";
 import { type BlockRule, type HostState, type HostStep, type PortPackets, stepHost } from "./blacklist_bounds.ts";
@@ -99,7 +100,9 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       upper += Math.max(...host.map(({ dropped }) => dropped.upper));
     }
     if (upper === 0) return [];
-    const message = `all intervals taken together, the blacklist would have dropped ${lower} to ${upper} packets`;
+    const message = `all intervals taken together, the blacklist would have dropped ${
+      formatRangeOf({ lower, upper }, "packet")
+    }`;
     return [{ severity: "note", code: "joint_bounds", message }];
   }
 

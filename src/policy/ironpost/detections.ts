@@ -119,7 +119,9 @@ export function createDetection(detection: Detection, { flushMs }: Program, { so
         least: Math.max(sent.least, matches.least > 0 ? 1 : 0),
         most: Math.min(sent.most, matches.most),
       };
-      const counts = `${describeRange(matches)} matches, ${describeRange(alerts)} alerts after deduplication`;
+      const counts = `${describeRange(matches, "match", "matches")}, ${
+        describeRange(alerts, "alert")
+      } after deduplication`;
       return [
         { severity: "note", code: "alerts", rule: id, message: `${id}: ${counts}` },
         ...(threshold ? noteCoarse(id, windowMs, coarsestMs) : []),

@@ -68,7 +68,7 @@ function alertsFinding(rule: string, alerts: Alerts): Finding {
     severity: "note",
     code: "alerts",
     rule,
-    message: `${rule} would have alerted ${describeRange(alerts)} times`,
+    message: `${rule} would have alerted ${describeRange(alerts, "time")}`,
   };
 }
 
@@ -121,9 +121,9 @@ export function createPortScan({ portScan }: Program): Part | undefined {
         severity: "note",
         code: "alerts",
         rule: "port_scan",
-        message: `port_scan would have found ${describeRange(tracks.alerts)} scans, and alerted with each of ${
-          describeRange(raw)
-        } packets`,
+        message: `port_scan would have found ${describeRange(tracks.alerts, "scan")}, and alerted with each of ${
+          describeRange(raw, "packet")
+        }`,
       }];
       findings.push(...noteCoarse("port_scan", windowMs, coarsestMs), ...noteCrowded("port_scan", tracks.everCrowded));
       if (mostPorts > 0 && mostPorts < count) {

@@ -6,6 +6,7 @@
  * one of those, and nothing is said to be certain that such packets could undo. Pure.
  */
 import type { Interval } from "../../evidence/interval.ts";
+import { formatNumberOf } from "../../words.ts";
 import type { Bounds, Decision, Effect, SimulatedStream, Simulation, Step } from "../policy.ts";
 import { createDetection } from "./detections.ts";
 import { createPortScan, createSynFlood } from "./detectors.ts";
@@ -59,15 +60,21 @@ export function simulate(program: Program, stream: SimulatedStream): Simulation 
     finish() {
       const findings = parts.flatMap((part) => part.finish({ coarsestMs, mostPorts }));
       const note = (code: string, message: string) => findings.push({ severity: "note", code, message });
-      if (ipv6Packets > 0) note("engine_ignores", `${ipv6Packets} IPv6 packets pass the engine without a look`);
+      if (ipv6Packets > 0) {
+        note("engine_ignores", `passed by the engine without a look: ${formatNumberOf(ipv6Packets, "IPv6 packet")}`);
+      }
       if (unseenIntervals > 0 && parts.length > 0) {
         note(
           "not_recorded",
-          `in ${unseenIntervals} intervals there was TCP that no source's counters hold (other ports, lost entries): ` +
+          `in ${
+            formatNumberOf(unseenIntervals, "interval")
+          } there was TCP that no source's counters hold (other ports, lost entries): ` +
             "alerts that it could undo are not called certain; counting all ports avoids most of it",
         );
       }
-      if (gaps > 0 && parts.length > 0) note("gaps", `${gaps} gaps: what came in them is in no window`);
+      if (gaps > 0 && parts.length > 0) {
+        note("gaps", `${formatNumberOf(gaps, "gap")}: what came in them is in no window`);
+      }
       if (cellsWithoutPort && parts.length > 0) note("no_ports", "some counters hold all ports together");
       return { findings };
     },

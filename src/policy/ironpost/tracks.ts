@@ -3,6 +3,7 @@
  * packets may have been there that no counter holds, and how alerts are told. Pure.
  */
 import type { Interval } from "../../evidence/interval.ts";
+import { formatRangeOf } from "../../words.ts";
 import type { Decision, Finding } from "../policy.ts";
 import {
   advance,
@@ -110,9 +111,9 @@ export function createTracks<C, S extends Placement>(
   };
 }
 
-/** How many alerts, in words: `3`, or `1 to 6`. */
-export function describeRange({ least, most }: Alerts): string {
-  return least === most ? String(least) : `${least} to ${most}`;
+/** How many of something, in words: `3 scans`, or `1–6 scans`. */
+export function describeRange({ least, most }: Alerts, one: string, many = `${one}s`): string {
+  return formatRangeOf({ lower: least, upper: most }, one, many);
 }
 
 export function noteCoarse(rule: string, windowMs: number, coarsestMs: number): Finding[] {

@@ -222,7 +222,7 @@ export function holdBounds(
   }
   const joint = simulation.finish().findings.find(({ code }) => code === "joint_bounds")?.message;
   if (joint !== undefined) {
-    const [, lower, upper] = /(\d+) to (\d+) packets/.exec(joint)!;
+    const [, lower, upper = lower] = /(\d+)(?:–(\d+))? packets?$/.exec(joint.replaceAll(",", ""))!;
     const blocked = [...outcomes.values()].filter(({ stage }) => stage === "ips_blacklist").length;
     hold(
       blocked,
