@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv";
 import { renderDecisions } from "../src/report/csv.ts";
+import { renderMarkdown } from "../src/report/markdown.ts";
+import { describeAnswer } from "../src/report/screen.ts";
 import summarySchema from "../src/report/summary.schema.json" with { type: "json" };
 import wouldBlockSchema from "../src/report/would_block.schema.json" with { type: "json" };
 import rulesSchema from "../src/rules/rules.schema.json" with { type: "json" };
@@ -199,7 +201,10 @@ const BY_HAND: Record<string, (outcome: Outcome) => void> = {
     assert.equal(summary.limits.generic_mode, true);
     assert.equal(summary.limits.not_counted!.not_tcp, 210);
     assert.equal(summary.limits.evicted, 60);
-    assert.equal(summary.limits.statements.filter((s) => /Generic mode|210 frames|60 entries/.test(s)).length, 3);
+    assert.equal(
+      summary.limits.statements.filter((s) => /Generic mode|210 frames|60 entries pushed/.test(s)).length,
+      3,
+    );
   },
 };
 
@@ -224,6 +229,16 @@ for (const situation of SITUATIONS) {
     assert.equal(formatSummary(outcome.summary), expected);
   });
 }
+
+Deno.test("no text of a report has a plural of one", async () => {
+  for (const situation of SITUATIONS) {
+    const { summary, rules, sources, decisions } = await runSituation(situation);
+    const text = describeAnswer(summary) + [...renderMarkdown({ summary, rules, sources, decisions })].join("");
+    const wrong = /(?<![\d.,–]|to )1 (?:[a-z-]+ )?(?:[a-z]{2,}[^s\W]s|SYNs|entries|addresses)\b(?! that| would| is)/
+      .exec(text);
+    assert.equal(wrong?.[0], undefined, `${situation.name}: ${text.slice(wrong?.index, (wrong?.index ?? 0) + 80)}`);
+  }
+});
 
 Deno.test("cumulative and delta snapshots of the same traffic give the same numbers", async () => {
   const [a, b] = await Promise.all(["cumulative", "delta"].map((name) => runSituation(situationOf(name))));

@@ -8,6 +8,7 @@ import {
   formatLimit,
   formatNumberOf,
   formatRange,
+  formatRangeOf,
   formatRate,
   formatShare,
   formatSpan,
@@ -17,7 +18,7 @@ import {
 } from "../src/words.ts";
 import { renderHtml } from "../src/report/html.ts";
 import { renderMarkdown } from "../src/report/markdown.ts";
-import { formatGateValue } from "../src/report/sentences.ts";
+import { formatGateLimit, formatGateValue } from "../src/report/sentences.ts";
 import type { Summary } from "../src/report/summary.ts";
 import { empty, fleet, hostile, insufficient, notReady, ready } from "./report/fixture.ts";
 
@@ -94,16 +95,23 @@ Deno.test("formatRange() names a unit once, and one value where both read alike"
   assert.equal(formatRange({ lower: 125, upper: 305 }, formatDuration), "2 min 5 s–5 min 5 s");
   assert.equal(formatRange({ lower: 0, upper: NaN }), "0–unknown");
   assert.equal(formatRange(null), "unknown");
+  assert.deepEqual(
+    [[1, 1], [0, 1], [0, 0], [1, 2]].map(([lower, upper]) => formatRangeOf({ lower: lower!, upper: upper! }, "source")),
+    ["1 source", "0–1 sources", "0 sources", "1–2 sources"],
+  );
+  assert.equal(formatRangeOf({ lower: 1, upper: 1 }, "entry", "entries"), "1 entry");
   assert.deepEqual([formatLimit(0.0031), formatLimit(null)], ["≤ 0.31\u00a0%", "unknown"]);
   assert.deepEqual(
     [
-      formatGateValue(0.99, "share"),
-      formatGateValue(604800, "sec"),
-      formatGateValue(2, "count"),
-      formatGateValue(null, "share"),
-      formatGateValue("same", "count"),
+      formatGateValue({ value: 0.99, limit: 0.5, unit: "share" }),
+      formatGateValue({ value: 604800, limit: 604800, unit: "sec" }),
+      formatGateValue({ value: 2, limit: 0, unit: "count" }),
+      formatGateValue({ value: null, limit: 0.01, unit: "share" }),
+      formatGateValue({ value: "same", limit: 0, unit: "count" }),
+      formatGateValue({ value: 0.98995, limit: 0.99, unit: "share" }),
+      formatGateLimit({ limit: 0.07, unit: "share" }),
     ],
-    ["99\u00a0%", "7 d", "2", "unknown", "same"],
+    ["99\u00a0%", "7 d", "2", "unknown", "same", "98.995\u00a0%", "7\u00a0%"],
   );
 });
 

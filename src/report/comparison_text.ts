@@ -106,8 +106,8 @@ function summarySentence({ evidence, traffic }: Comparison): string {
   return `${formatSpan(evidence.start_unix_sec, evidence.end_unix_sec)}, ${
     formatDuration(evidence.end_unix_sec - evidence.start_unix_sec)
   } on ${formatNumberOf(evidence.streams.length, "interface")}, ${formatShare(evidence.coverage)} watched: ${
-    formatCount(traffic.packets)
-  } packets, ${formatCount(traffic.syn)} SYN, ${formatNumberOf(traffic.sources, "source")}.`;
+    formatNumberOf(traffic.packets, "packet")
+  }, ${formatCount(traffic.syn)} SYN, ${formatNumberOf(traffic.sources, "source")}.`;
 }
 
 // -------------------------------------------------------------------------------------------------- Markdown

@@ -6,9 +6,10 @@
  * resolution is never a failure of a rule, and a count of zero in too little time is no proof of anything. Pure.
  */
 import type { Verdict } from "../rules/ruleset.ts";
-import { capitalize, formatCount, formatNumberOf } from "../words.ts";
+import { capitalize, formatCount, formatNumberOf, tellApart, trimFraction } from "../words.ts";
 import type { GateLimits } from "./gate_limits.ts";
 import type { FpBound, Gate } from "./summary.ts";
+import { LEAST_PERIODS, LEAST_USES, PERIOD_MS } from "./tally.ts";
 
 /** What the gates judge: a rule, a stream or all together. */
 export interface GateInput {
@@ -46,61 +47,66 @@ export interface Judgement {
   reason: string;
 }
 
-/** What a gate is about, and how it is said that a value misses the limit. */
-type GateWords = Pick<Gate, "title" | "unit" | "option"> & { miss: (value: number, limit: number) => string };
+/** What a gate is about, whether its limit is the least or the most, and how it is said that a value misses it. */
+type GateWords = Pick<Gate, "title" | "unit" | "option"> & {
+  sign: "≥" | "≤";
+  miss: (value: number, limit: number) => string;
+};
 
 /** The gates, in the order of a report. */
 export const GATES = {
   observation: {
-    ...{ title: "observation time", unit: "sec", option: "--min-days" },
+    ...{ title: "observation time", unit: "sec", option: "--min-days", sign: "≥" },
     miss: (value, limit) =>
-      `${describeSeconds(value)} were observed, less than the ${describeSeconds(limit)} asked for`,
+      `${describeSeconds(value, limit)} were observed, less than the ${describeLimit(limit, "sec")} asked for`,
   },
   coverage: {
-    ...{ title: "share of the time that was watched", unit: "share", option: "--min-coverage" },
-    miss: (value, limit) => `${percent(value)} of the time was watched, less than the ${percent(limit)} asked for`,
+    ...{ title: "share of the time that was watched", unit: "share", option: "--min-coverage", sign: "≥" },
+    miss: (value, limit) =>
+      `${percent(value, limit)} of the time was watched, less than the ${describeLimit(limit, "share")} asked for`,
   },
   loss: {
-    ...{ title: "share of packets that no source could be named for", unit: "share", option: "--max-loss" },
-    miss: (value, limit) => `no source could be named for ${percent(value)} of packets, ${tooMuch(percent(limit))}`,
+    ...{ title: "share of packets that no source could be named for", unit: "share", option: "--max-loss", sign: "≤" },
+    miss: (value, limit) => `no source could be named for ${percent(value, limit)} of packets, ${tooMuch(limit)}`,
   },
   resolution: {
-    ...{ title: "share of the possible effect that is uncertain", unit: "share", option: "--max-blur" },
-    miss: (value, limit) => `${percent(value)} of the possible effect is uncertain, ${tooMuch(percent(limit))}`,
+    ...{ title: "share of the possible effect that is uncertain", unit: "share", option: "--max-blur", sign: "≤" },
+    miss: (value, limit) => `${percent(value, limit)} of the possible effect is uncertain, ${tooMuch(limit)}`,
   },
   observable: {
-    ...{ title: "enforcing rules that counters can't show", unit: "count" },
+    ...{ title: "enforcing rules that counters can't show", unit: "count", sign: "≤" },
     miss: (value) => `counters can't show ${formatNumberOf(value, "rule that enforces", "rules that enforce")}`,
   },
   fp_bound: {
-    ...{ title: "likely-legitimate sources hit, upper limit at 95 %", unit: "share", option: "--fp-limit" },
-    miss: (value, limit) =>
-      `up to ${percent(value)} of likely-legitimate sources may be hit, ${tooMuch(percent(limit))}`,
+    ...{ title: "likely-legitimate sources hit, upper limit at 95 %", unit: "share", option: "--fp-limit", sign: "≤" },
+    miss: (value, limit) => `up to ${percent(value, limit)} of likely-legitimate sources may be hit, ${tooMuch(limit)}`,
   },
   halves: {
-    ...{ title: "the same upper limit in the worse half of the time", unit: "share", option: "--fp-limit" },
+    ...{ title: "the same upper limit in the worse half of the time", unit: "share", option: "--fp-limit", sign: "≤" },
     miss: (value, limit) =>
-      `in one half of the time up to ${percent(value)} of likely-legitimate sources may be hit, ` +
-      tooMuch(percent(limit)),
+      `in one half of the time up to ${percent(value, limit)} of likely-legitimate sources may be hit, ` +
+      tooMuch(limit),
   },
   mixed: {
-    ...{ title: "would-be-blocked sources in legitimate use, too", unit: "count", option: "--max-mixed" },
+    ...{ title: "would-be-blocked sources in legitimate use, too", unit: "count", option: "--max-mixed", sign: "≤" },
     miss: (value, limit) => {
       const sources = formatNumberOf(value, "source that would be blocked is", "sources that would be blocked are");
-      return `${sources} in legitimate use, too${limit > 0 ? `, ${tooMuch(formatCount(limit))}` : ""}`;
+      return `${sources} in legitimate use, too${limit > 0 ? `, ${tooMuch(limit, "count")}` : ""}`;
     },
   },
   effect: {
-    ...{ title: "share of SYNs that certainly would be dropped", unit: "share", option: "--min-effect" },
+    ...{ title: "share of SYNs that certainly would be dropped", unit: "share", option: "--min-effect", sign: "≥" },
     miss: (value, limit) =>
-      `${percent(value)} of SYNs certainly would be dropped, less than the ${percent(limit)} asked for`,
+      `${percent(value, limit)} of SYNs certainly would be dropped, less than the ${
+        describeLimit(limit, "share")
+      } asked for`,
   },
   spoofing: {
-    ...{ title: "share of SYNs from sources seen once", unit: "share", option: "--max-spoofed" },
-    miss: (value, limit) => `${percent(value)} of SYNs are from sources seen once, ${tooMuch(percent(limit))}`,
+    ...{ title: "share of SYNs from sources seen once", unit: "share", option: "--max-spoofed", sign: "≤" },
+    miss: (value, limit) => `${percent(value, limit)} of SYNs are from sources seen once, ${tooMuch(limit)}`,
   },
   lockout: {
-    ...{ title: "own, allowlisted and long-known addresses that may be blocked", unit: "count" },
+    ...{ title: "own, allowlisted and long-known addresses that may be blocked", unit: "count", sign: "≤" },
     miss: (value) =>
       `${
         formatNumberOf(value, "own, allowlisted or long-known address", "own, allowlisted or long-known addresses")
@@ -109,8 +115,8 @@ export const GATES = {
   },
 } as const satisfies Record<string, GateWords>;
 
-function tooMuch(limit: string): string {
-  return `more than the ${limit} that is accepted`;
+function tooMuch(limit: number, unit: Gate["unit"] = "share"): string {
+  return `more than the ${describeLimit(limit, unit)} that is accepted`;
 }
 
 type Held = Pick<Gate, "value" | "limit" | "outcome" | "reason">;
@@ -158,11 +164,12 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
     ]),
   };
   const gates = Object.entries(held).map(([id, { value, limit, outcome, reason }]): Gate => {
-    const { title, unit, miss: _, ...option } = GATES[id as keyof typeof GATES];
+    const { title, unit, miss: _, sign: _sign, ...option } = GATES[id as keyof typeof GATES];
     return {
       id,
       title,
-      value: typeof value === "number" ? round(value) : value,
+      // A value that rounding would put on its limit keeps its digits.
+      value: typeof value === "number" && round(value) !== limit ? round(value) : value,
       limit,
       unit,
       ...option,
@@ -170,10 +177,9 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
       reason,
     };
   });
-  const failed = gates.filter((g) => g.outcome === "fail"), unknown = gates.filter((g) => g.outcome === "unknown");
-  const verdict: Verdict = failed.length > 0 ? "NOT READY" : unknown.length > 0 ? "INSUFFICIENT EVIDENCE" : "READY";
-  const decisive = failed.length > 0 ? failed : unknown;
-  return { gates, verdict, reason: decisive.length === 0 ? readyReason(input) : explain(decisive) };
+  const has = (outcome: Gate["outcome"]) => gates.some((gate) => gate.outcome === outcome);
+  const verdict: Verdict = has("fail") ? "NOT READY" : has("unknown") ? "INSUFFICIENT EVIDENCE" : "READY";
+  return { gates, verdict, reason: verdict === "READY" ? readyReason(input) : explainGates(gates).join(" ") };
 }
 
 function hold(
@@ -184,45 +190,58 @@ function hold(
   return { value, limit, outcome: passes ? "pass" : otherwise, reason: passes ? good : bad };
 }
 
-const NO_LEGITIMATE = "no likely-legitimate source was seen to judge by";
+/** What it takes for a source to look likely legitimate, besides what tally.ts asks of its bare ACKs. */
+const IT_TAKES =
+  `it takes connections opened, completed and used in ${LEAST_USES} intervals, in ${LEAST_PERIODS} periods ` +
+  `of ${PERIOD_MS / 60_000} minutes, outside of what triggered`;
 
 function holdBound({ falsePositives: { legitimate, hit, point, upper } }: GateInput, { fpLimit }: GateLimits): Held {
   const seen = `${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} would be hit`;
   const held = { value: upper, limit: fpLimit };
-  if (upper === null) return { ...held, outcome: "unknown", reason: NO_LEGITIMATE };
+  if (upper === null) {
+    return { ...held, outcome: "unknown", reason: `no source looks likely legitimate yet: ${IT_TAKES}` };
+  }
   if (upper <= fpLimit) return { ...held, outcome: "pass", reason: seen };
   if (point! > fpLimit) return { ...held, outcome: "fail", reason: seen };
-  const reason = `${seen}, too few sources or networks to claim at most ${percent(fpLimit)}`;
+  const reason = `${seen}, too few sources or networks to claim at most ${describeLimit(fpLimit, "share")}`;
   return { ...held, outcome: "unknown", reason };
 }
 
 function holdHalves({ halves }: GateInput, { fpLimit }: GateLimits): Held {
   if (!halves || halves.some((h) => h.upper === null)) {
-    const reason = "a half of the time has no likely-legitimate source to judge by";
+    const lacking = (halves ?? []).flatMap(({ upper }, i) => upper === null ? [i === 0 ? "first" : "second"] : []);
+    const where = lacking.length === 1 ? `the ${lacking[0]} half` : "either half";
+    const reason = `in ${where} of the time no source looks likely legitimate: ${IT_TAKES}`;
     return { value: null, limit: fpLimit, outcome: "unknown", reason };
   }
   const upper = Math.max(halves[0].upper!, halves[1].upper!), failing = halves.some((h) => h.point! > fpLimit);
   const counts = halves.map((h) => `${formatCount(h.hit)} of ${formatCount(h.legitimate)}`).join(" and ");
   const outcome = upper <= fpLimit ? "pass" : failing ? "fail" : "unknown";
-  return { value: upper, limit: fpLimit, outcome, reason: `${counts} would be hit in the halves` };
+  const few = outcome === "unknown"
+    ? `, too few sources or networks to claim at most ${describeLimit(fpLimit, "share")}`
+    : "";
+  return { value: upper, limit: fpLimit, outcome, reason: `${counts} would be hit in the halves${few}` };
 }
 
 function holdEffect({ effect }: GateInput, { minEffect }: GateLimits, enough: boolean): Held {
   const { syn, certainSynShare, possibleSynShare, certainAbusive, possibleAbusive } = effect;
   const held = { value: syn > 0 ? certainSynShare : null, limit: minEffect };
   if (syn === 0) return { ...held, outcome: "unknown", reason: "no connection attempt was seen" };
-  if (certainSynShare >= minEffect || certainAbusive > 0) {
-    return { ...held, outcome: "pass", reason: `likely-abusive sources certainly blocked: ${certainAbusive}` };
+  if (certainSynShare >= minEffect) return { ...held, outcome: "pass", reason: "something to gain" };
+  if (certainAbusive > 0) {
+    const sources = formatNumberOf(certainAbusive, "likely-abusive source");
+    return { ...held, outcome: "pass", reason: `little, but ${sources} certainly would be blocked: that is enough` };
   }
-  if (enough && possibleSynShare < minEffect && possibleAbusive === 0) {
-    return {
-      ...held,
-      outcome: "fail",
-      reason: "nothing to gain, since no likely-abusive source would be blocked, either",
-    };
+  if (possibleSynShare >= minEffect) {
+    return { ...held, outcome: "unknown", reason: `it may be up to ${percent(possibleSynShare, minEffect)}` };
   }
-  const reason = enough ? `it may be up to ${percent(possibleSynShare)}` : "nothing to gain in so short a time";
-  return { ...held, outcome: "unknown", reason };
+  if (possibleAbusive > 0) {
+    const sources = formatNumberOf(possibleAbusive, "likely-abusive source");
+    return { ...held, outcome: "unknown", reason: `${sources} may be blocked, or may not` };
+  }
+  const reason = "nothing to gain, since no likely-abusive source would be blocked, either";
+  if (enough) return { ...held, outcome: "fail", reason };
+  return { ...held, outcome: "unknown", reason: `${reason}; so short a time proves nothing` };
 }
 
 function holdSpoofing({ spoofed }: GateInput, { maxSpoofed }: GateLimits): Held {
@@ -237,41 +256,69 @@ function readyReason({ effect, falsePositives }: GateInput): string {
     `${percent(falsePositives.upper!)} of likely-legitimate sources would be hit (at 95 % confidence).`;
 }
 
-/** Why these gates decide, a sentence each. What several can't be judged for is said once. */
-function explain(gates: readonly Gate[]): string {
-  const bounded = gates.some(({ id }) => id === "fp_bound");
-  const sentences = gates.filter(({ id }) => id !== "halves" || !bounded).map(({ id, value, limit, reason }) =>
+/**
+ * Why the gates don't let the verdict be READY, a sentence each: those that fail, or else those that can't be judged.
+ * What several can't be judged for is said once. None if all pass.
+ */
+export function explainGates(gates: readonly Gate[]): string[] {
+  const failed = gates.filter((g) => g.outcome === "fail");
+  const decisive = failed.length > 0 ? failed : gates.filter((g) => g.outcome === "unknown");
+  const bounded = decisive.some(({ id }) => id === "fp_bound");
+  const sentences = decisive.filter(({ id }) => id !== "halves" || !bounded).map(({ id, value, limit, reason }) =>
     typeof value === "number" && typeof limit === "number"
       ? `${GATES[id as keyof typeof GATES].miss(value, limit)}: ${reason}`
       : reason
   );
-  return [...new Set(sentences)].map((sentence) => `${capitalize(sentence)}.`).join(" ");
+  return [...new Set(sentences)].map((sentence) => `${capitalize(sentence)}.`);
 }
 
-/** A gate's value or limit, for people. */
-export function describeValue(value: Gate["value"], unit: Gate["unit"]): string {
+/** A gate's number against its limit, for people: `99.95 % (≥ 99 %, --min-coverage)`. */
+export function describeNumber({ id, value, limit, unit, option }: Gate): string {
+  const asked = `${GATES[id as keyof typeof GATES].sign} ${describeLimit(limit, unit)}${option ? `, ${option}` : ""}`;
+  return `${describeValue(value, { limit, unit })} (${asked})`;
+}
+
+function describeValue(value: Gate["value"], { limit, unit }: Pick<Gate, "limit" | "unit">): string {
   if (value === null) return "unknown";
   if (typeof value === "string") return value;
-  return unit === "share" ? percent(value) : unit === "sec" ? describeSeconds(value) : `${round(value)}`;
+  const beside = typeof limit === "number" ? limit : undefined;
+  return unit === "share"
+    ? percent(value, beside)
+    : unit === "sec"
+    ? describeSeconds(value, beside)
+    : `${round(value)}`;
 }
 
-/** A length of time with three significant digits. */
-export function describeSeconds(value: number): string {
-  const [amount, unit] = value >= 172_800
-    ? [value / 86_400, "days"]
+/** A limit has all of its digits. */
+function describeLimit(limit: Gate["limit"], unit: Gate["unit"]): string {
+  return describeValue(limit, { limit, unit });
+}
+
+/** A length of time with three significant digits, or those it takes beside a limit. */
+export function describeSeconds(value: number, limit?: number): string {
+  const [inUnit, unit] = value >= 172_800
+    ? [86_400, "days"]
     : value >= 7200
-    ? [value / 3600, "hours"]
+    ? [3600, "hours"]
     : value >= 120
-    ? [value / 60, "minutes"]
-    : [value, "s"];
-  return `${Number(amount.toPrecision(3))} ${unit}`;
+    ? [60, "minutes"]
+    : [1, "s"];
+  const amount = value / inUnit, short = Number(amount.toPrecision(3));
+  return `${limit === undefined ? short : tellApart(amount, { short, limit: trimFraction(limit / inUnit) })} ${unit}`;
 }
 
-/** A fraction as a percentage with two significant digits; what is less than all is never shown as 100 %. */
-export function percent(fraction: number): string {
+/**
+ * A fraction as a percentage with two significant digits, or those it takes beside a limit; what is less than all is
+ * never shown as 100 %.
+ */
+export function percent(fraction: number, limit?: number): string {
   const value = 100 * fraction;
-  if (value < 100 && value > 99.9) return `${Math.min(99.99, Math.floor(100 * value) / 100)} %`;
-  return `${value === 0 || value >= 10 ? Math.round(10 * value) / 10 : Number(value.toPrecision(2))} %`;
+  const short = value < 100 && value > 99.9
+    ? Math.min(99.99, Math.floor(100 * value) / 100)
+    : value === 0 || value >= 10
+    ? Math.round(10 * value) / 10
+    : Number(value.toPrecision(2));
+  return `${limit === undefined ? short : tellApart(value, { short, limit: trimFraction(100 * limit) })} %`;
 }
 
 /** Six significant digits are enough for any of these. */

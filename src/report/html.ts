@@ -10,7 +10,14 @@ import { type Html, markup, name, renderOutcome, trusted, verdictClass } from ".
 import { renderImpact, renderSeen } from "./html_evidence.ts";
 import { renderHarm, renderTherefore, renderUnseen } from "./html_judgment.ts";
 import { renderHead } from "./page.ts";
-import { blockedHeadline, formatGateValue, harmHeadline, type Headline, unseenHeadline } from "./sentences.ts";
+import {
+  blockedHeadline,
+  formatGateLimit,
+  formatGateValue,
+  harmHeadline,
+  type Headline,
+  unseenHeadline,
+} from "./sentences.ts";
 import type { Assessment, Gate, Summary } from "./summary.ts";
 
 /** The page, in pieces. */
@@ -80,10 +87,10 @@ ${trusted(picture)}
 ${basis.map((line) => markup`<p>${line}</p>\n`)}</section>`;
 }
 
-function renderGate({ outcome, title, value, limit, unit }: Gate): Html {
-  const asked = outcome === "pass" ? "" : `, limit ${formatGateValue(limit, unit)}`;
+function renderGate(gate: Gate): Html {
+  const { outcome, title } = gate, asked = outcome === "pass" ? "" : `, limit ${formatGateLimit(gate)}`;
   return markup`<li class="${outcome}">${renderOutcome(outcome)}<span>${capitalize(title)}</span><span>${
-    formatGateValue(value, unit)
+    formatGateValue(gate)
   }${asked}</span></li>
 `;
 }

@@ -10,6 +10,7 @@ import {
   formatLimit,
   formatNumberOf,
   formatRange,
+  formatRangeOf,
   formatRate,
   formatRatio,
   formatShare,
@@ -30,6 +31,7 @@ import {
 } from "./html_text.ts";
 import type { RuleSet } from "../rules/ruleset.ts";
 import {
+  formatGateLimit,
   formatGateValue,
   harmSentence,
   lackingDays,
@@ -60,7 +62,7 @@ export function renderHarm(summary: Summary): Html {
       {
         head: "SYN blocked",
         right: true,
-        cell: (row) => markup`${formatRange(row.syn)}<small>${formatRange(row.packets)} packets</small>`,
+        cell: (row) => markup`${formatRange(row.syn)}<small>${formatRangeOf(row.packets, "packet")}</small>`,
       },
     ],
   });
@@ -140,7 +142,7 @@ function renderPeriods(halves: Summary["halves"], days: Summary["days"]): Html {
     });
   const words = `A rule that harms in one half and not in the other is not stable. ${lackingDays(days)}`.trimEnd();
   return markup`${table(rows.slice(0, DAYS_SHOWN), "By half and by day", words)}${
-    fold(`${formatCount(rows.length - DAYS_SHOWN)} more days`, table(rows.slice(DAYS_SHOWN), "More days"), true)
+    fold(`${formatNumberOf(rows.length - DAYS_SHOWN, "more day")}`, table(rows.slice(DAYS_SHOWN), "More days"), true)
   }`;
 }
 
@@ -403,8 +405,8 @@ const GATE_COLUMNS: Column<Gate>[] = [
       }`,
     keep: true,
   },
-  { head: "Number", right: true, cell: (row) => formatGateValue(row.value, row.unit) },
-  { head: "Limit", right: true, cell: (row) => formatGateValue(row.limit, row.unit) },
+  { head: "Number", right: true, cell: formatGateValue },
+  { head: "Limit", right: true, cell: formatGateLimit },
   { head: "Why", cell: (row) => row.reason },
   { head: "Option", cell: (row) => row.option === undefined ? undefined : name(row.option), keep: true },
 ];

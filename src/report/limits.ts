@@ -3,6 +3,7 @@
  */
 import { type NotCounted, SKIP_NAMES } from "../counters.ts";
 import type { Policy } from "../policy/policy.ts";
+import { formatCount, formatNumberOf } from "../words.ts";
 import { describeSeconds, percent } from "./gates.ts";
 import type { Limits, Spoofing } from "./summary.ts";
 import type { Watch } from "./watch.ts";
@@ -54,7 +55,7 @@ export function describeLimits(
   say(true, "Payload, and so whether a connection was welcome, is not seen.");
   if (notCounted) {
     for (const name of SKIP_NAMES) {
-      say(notCounted[name] > 0, `Not counted: ${notCounted[name]} frames ${SKIPS[name]}.`);
+      say(notCounted[name] > 0, `Not counted: ${formatNumberOf(notCounted[name], "frame")} ${SKIPS[name]}.`);
     }
   } else {
     say(true, "How many frames were not TCP, or not to a monitored port, is not recorded in these snapshots.");
@@ -66,16 +67,23 @@ export function describeLimits(
   );
   say(
     unattributed.packets > 0,
-    `${unattributed.packets} packets (${percent(limits.loss)}) were counted and no source could ` +
-      "be named for them: they widen the upper bounds of the whole.",
+    `For ${formatNumberOf(unattributed.packets, "counted packet")} (${
+      percent(limits.loss)
+    }) no source could be named: ` +
+      "this widens the upper bounds of the whole.",
   );
   say(
     limits.evicted > 0,
-    `${limits.evicted} entries were pushed out of the maps or fell back: their sources' counts are too low.`,
+    `${
+      formatNumberOf(limits.evicted, "entry", "entries")
+    } pushed out of the maps or fallen back: counts of their sources are too low.`,
   );
-  say(sum((w) => w.wrapped) > 0, `${sum((w) => w.wrapped)} counters passed 2^32 and were put right.`);
+  say(sum((w) => w.wrapped) > 0, `Put right: ${formatNumberOf(sum((w) => w.wrapped), "counter")} that passed 2^32.`);
   say(limits.gaps_sec > 0, `${describeSeconds(limits.gaps_sec)} were not watched: that is not zero traffic.`);
-  say(limits.restarts > 0, `Collectors started anew ${limits.restarts} times; what came between is not known.`);
+  say(
+    limits.restarts > 0,
+    `Collectors started anew ${formatNumberOf(limits.restarts, "time")}; what came between is not known.`,
+  );
   say(
     limits.generic_mode,
     "Generic mode: the kernel may have joined packets of a connection (GRO) before they were counted, so " +
@@ -89,14 +97,16 @@ export function describeLimits(
   );
   say(
     spoofing.likely_spoofed,
-    `${percent(spoofing.share_of_syn)} of SYNs came from ${spoofing.one_shot_sources} sources that were ` +
-      "seen once: rules by source would chase addresses that never return and fill their tables with them. SYN cookies " +
+    `${percent(spoofing.share_of_syn)} of SYNs came from sources that were seen once (${
+      formatCount(spoofing.one_shot_sources)
+    }): ` +
+      " rules by source would chase addresses that never return and fill their tables with them. SYN cookies " +
       "(net.ipv4.tcp_syncookies) and filtering upstream help there.",
   );
   const hidden = policy.rules.filter((rule) => rule.coverage === "not observable" && rule.mode !== "off");
   say(
     hidden.length > 0,
-    `${hidden.length} rules can't be observed by counters, and are in no number: ` +
+    `Counters can't show ${formatNumberOf(hidden.length, "rule")}, and no number here has what they would do: ` +
       `${hidden.slice(0, 5).map((rule) => rule.id).join(", ")}${hidden.length > 5 ? ", …" : ""}.`,
   );
   return limits;

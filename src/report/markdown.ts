@@ -22,6 +22,7 @@ import type { CandidateRule, RuleSet } from "../rules/ruleset.ts";
 import {
   blockedHeadline,
   className,
+  formatGateLimit,
   formatGateValue,
   harmHeadline,
   harmSentence,
@@ -255,8 +256,8 @@ function* renderRules({ rules, exceptions }: RuleSet): Generator<string> {
 const GATES: readonly Column<Gate>[] = [
   ["Gate", (row) => capitalize(row.title)],
   ["Outcome", (row) => OUTCOMES[row.outcome]],
-  ["Number", (row) => formatGateValue(row.value, row.unit), "right"],
-  ["Limit", (row) => formatGateValue(row.limit, row.unit), "right"],
+  ["Number", formatGateValue, "right"],
+  ["Limit", formatGateLimit, "right"],
   ["Why", (row) => row.reason],
   ["Option", (row) => row.option ?? ""],
 ];

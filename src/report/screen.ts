@@ -2,8 +2,8 @@
  * The answer on one screen: the verdict first, then the numbers behind it. Pure.
  */
 import type { Range } from "../rules/ruleset.ts";
-import { formatCount, formatNumberOf } from "../words.ts";
-import { describeSeconds, describeValue, percent } from "./gates.ts";
+import { formatCount, formatNumberOf, formatRange, formatRangeOf } from "../words.ts";
+import { describeNumber, describeSeconds, explainGates, percent } from "./gates.ts";
 import type { Gate, Summary } from "./summary.ts";
 
 /** Lines for a terminal, without color; the last ends with a newline. */
@@ -11,23 +11,25 @@ export function describeAnswer(summary: Summary): string {
   const { evidence, traffic, impact, false_positives: fp, would_block_sources: blocked } = summary;
   const lines = [
     `${summary.verdict}`,
-    summary.verdict_reason,
+    describeReason(summary),
     "",
     `Seen            ${describeSeconds(evidence.end_unix_sec - evidence.start_unix_sec)} on ${
       formatNumberOf(evidence.streams.length, "interface")
     }, ${percent(evidence.coverage)} watched, ${percent(summary.limits.loss)} of packets without a source`,
-    `                ${formatCount(traffic.packets)} packets, ${formatCount(traffic.syn)} SYN, ${
-      formatCount(traffic.sources)
-    } sources`,
+    `                ${formatNumberOf(traffic.packets, "packet")}, ${formatCount(traffic.syn)} SYN, ${
+      formatNumberOf(traffic.sources, "source")
+    }`,
     `Would block     ${sourcesOf(blocked)}: ${shares(impact.share.syn)} of SYN, ${
       shares(impact.share.packets)
     } of packets, ${shares(impact.share.bytes)} of bytes`,
     ...summary.rules.filter((rule) => rule.sources.possible > 0).map((rule) =>
-      `  ${rule.id.padEnd(13)} ${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${rule.verdict})`
+      `  ${rule.id.padEnd(13)} ${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${verdictOf(rule)})`
     ),
-    `Would harm      ${fp.hit} of ${fp.legitimate} likely-legitimate sources; at most ${
-      fp.upper === null ? "unknown" : percent(fp.upper)
-    } of such (95 %)`,
+    fp.upper === null
+      ? "Would harm      unknown: no source looks likely legitimate yet (fp_bound says what that takes)"
+      : `Would harm      ${formatCount(fp.hit)} of ${
+        formatNumberOf(fp.legitimate, "likely-legitimate source")
+      }; at most ${percent(fp.upper)} of such (95 %)`,
     ...summary.time_to_block.median_sec === null ? [] : [
       `Time to block   ${describeSeconds(summary.time_to_block.median_sec)} in the median, ${
         describeSeconds(summary.time_to_block.max_sec!)
@@ -38,9 +40,9 @@ export function describeAnswer(summary: Summary): string {
       : [],
     ...summary.sweep?.recommended
       ? [
-        `Sweep           the most effective setting within the limit: ${summary.sweep.recommended.syn_rate} SYN/s over ` +
-        `${summary.sweep.recommended.window_sec} s, ratio ${summary.sweep.recommended.success_ratio}: ` +
-        `${percent(summary.sweep.recommended.blocked_abusive_syn_share)} of SYN that are not legitimate`,
+        `Sweep           the most effective setting within the limit, ${summary.sweep.recommended.syn_rate} SYN/s over ` +
+        `${summary.sweep.recommended.window_sec} s, ratio ${summary.sweep.recommended.success_ratio}, ` +
+        `would block ${percent(summary.sweep.recommended.blocked_abusive_syn_share)} of SYN that don't look legitimate`,
       ]
       : [],
     "",
@@ -48,6 +50,14 @@ export function describeAnswer(summary: Summary): string {
   ];
   const more = badLines(summary);
   return [...lines, ...more].map((line) => line.trimEnd() + "\n").join("");
+}
+
+/** The first reason: what else there is stands with the gates. */
+function describeReason({ verdict, verdict_reason, gates }: Summary): string {
+  const [first, ...more] = explainGates(gates);
+  if (first === undefined || more.length === 0) return verdict_reason;
+  const where = verdict === "NOT READY" ? OUTCOMES.fail : OUTCOMES.unknown;
+  return `${first} And ${formatNumberOf(more.length, "more reason")}: see what is ${where} below.`;
 }
 
 function badLines({ evidence }: Summary): string[] {
@@ -63,18 +73,20 @@ function badLines({ evidence }: Summary): string[] {
 
 const OUTCOMES: Record<Gate["outcome"], string> = { pass: "pass", fail: "FAIL", unknown: "unknown" };
 
-function describeGate({ id, value, limit, unit, outcome, reason, option }: Gate): string {
-  const range = `${describeValue(value, unit)} (limit ${describeValue(limit, unit)}${option ? `, ${option}` : ""})`;
-  return `  ${OUTCOMES[outcome].padEnd(8)}${id.padEnd(12)} ${range}: ${reason}`;
+function describeGate(gate: Gate): string {
+  return `  ${OUTCOMES[gate.outcome].padEnd(8)}${gate.id.padEnd(12)} ${describeNumber(gate)}: ${gate.reason}`;
+}
+
+/** A rule's own verdict, and the gates that it doesn't pass by itself. */
+function verdictOf({ verdict, gates }: Pick<Summary["rules"][number], "verdict" | "gates">): string {
+  const open = gates.filter(({ outcome }) => outcome !== "pass").map(({ id }) => id);
+  return open.length === 0 ? verdict : `alone ${verdict}: ${open.join(", ")}`;
 }
 
 function sourcesOf({ certain, possible }: { certain: number; possible: number }): string {
-  return certain === possible
-    ? formatNumberOf(certain, "source")
-    : `${certain} to ${formatNumberOf(possible, "source")}`;
+  return formatRangeOf({ lower: certain, upper: possible }, "source");
 }
 
-function shares({ lower, upper }: Range): string {
-  const low = percent(lower), high = percent(upper);
-  return low === high ? low : `${low.replace(" %", "")} to ${high}`;
+function shares(range: Range): string {
+  return formatRange(range, (share) => percent(share ?? NaN));
 }

@@ -9,7 +9,10 @@ import {
   formatLimit,
   formatNumberOf,
   formatRange,
+  formatRangeOf,
   formatShare,
+  formatShareBeside,
+  formatShareLimit,
   formatSpan,
   showName,
 } from "../words.ts";
@@ -59,7 +62,9 @@ export function harmHeadline({ false_positives }: Summary): Headline {
         ? "No connection of a likely-legitimate or shared address would be blocked."
         : `${
           formatNumberOf(harm.sources, "likely-legitimate or shared address", "likely-legitimate or shared addresses")
-        } would lose ${formatRange(harm.connections)} connections in ${formatRange(harm.blocked_minutes)} minutes.`,
+        } would lose ${formatRangeOf(harm.connections, "connection")} in ${
+          formatRangeOf(harm.blocked_minutes, "minute")
+        }.`,
     ],
   };
 }
@@ -82,7 +87,7 @@ export function seenSentence({ evidence, traffic }: Summary): string {
   const { streams } = evidence;
   return `Over ${formatDuration(evidence.observed_sec)} (${
     formatSpan(evidence.start_unix_sec, evidence.end_unix_sec)
-  }), ${formatNumberOf(streams.length, "interface")} took ${formatCount(traffic.packets)} packets (${
+  }), ${formatNumberOf(streams.length, "interface")} took ${formatNumberOf(traffic.packets, "packet")} (${
     formatBytes(traffic.bytes)
   }) and ${formatNumberOf(traffic.syn, "connection attempt")} (SYN) from ${
     formatNumberOf(traffic.sources, "source")
@@ -94,9 +99,11 @@ export function impactSentence(summary: Summary): string {
   const { impact, would_block_sources: { certain: lower, possible: upper }, time_to_block, traffic } = summary;
   if (traffic.packets === 0) return "Nothing was counted, so nothing would have been blocked.";
   if (upper === 0) return "No rule would have blocked any source.";
-  return `${formatRange({ lower, upper })} sources would have been blocked, and with them ${
-    formatRange(impact.syn)
-  } connection attempts, ${formatRange(impact.share.syn, formatShare)} of all. ${timeToBlockSentence(time_to_block)}`;
+  return `${formatRangeOf({ lower, upper }, "source")} would have been blocked, and with ${
+    upper === 1 ? "it" : "them"
+  } ${formatRangeOf(impact.syn, "connection attempt")}, ${formatRange(impact.share.syn, formatShare)} of all. ${
+    timeToBlockSentence(time_to_block)
+  }`;
 }
 
 /** How fast, and what got through before. */
@@ -104,7 +111,7 @@ function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time
   if (median_sec === null) return "No time to block can be told.";
   return `A block would have come ${formatDuration(median_sec)} after the onset (median; at most ${
     formatDuration(max_sec)
-  }); ${formatCount(let_through.syn)} SYN in ${formatCount(let_through.packets)} packets (${
+  }); ${formatCount(let_through.syn)} SYN in ${formatNumberOf(let_through.packets, "packet")} (${
     formatBytes(let_through.bytes)
   }) got through before.`;
 }
@@ -194,8 +201,20 @@ export function lackingDays(days: Summary["days"]): string {
   return lacks ? "Days that nobody watched are left out where there are more than seven in a row." : "";
 }
 
-/** A gate's value or limit; a text is shown as it is. */
-export function formatGateValue(value: number | string | null, unit: Gate["unit"]): string {
+/** A gate's number, beside its limit; a text is shown as it is. */
+export function formatGateValue({ value, limit, unit }: Pick<Gate, "value" | "limit" | "unit">): string {
+  if (unit === "share" && typeof value === "number" && typeof limit === "number") {
+    return formatShareBeside(value, limit);
+  }
+  return formatMeasure(value, unit);
+}
+
+/** A gate's limit. */
+export function formatGateLimit({ limit, unit }: Pick<Gate, "limit" | "unit">): string {
+  return unit === "share" && typeof limit === "number" ? formatShareLimit(limit) : formatMeasure(limit, unit);
+}
+
+function formatMeasure(value: Gate["value"], unit: Gate["unit"]): string {
   if (typeof value === "string") return showName(value);
   return unit === "share" ? formatShare(value) : unit === "sec" ? formatDuration(value) : formatCount(value);
 }

@@ -8,6 +8,7 @@
  * noted down when those end. Pure.
  */
 import { atLeast, createPairs, type Pairs } from "../evidence/pairs.ts";
+import { formatCount, formatNumberOf } from "../words.ts";
 import { LEGITIMATE } from "./bound.ts";
 import type { ObservedInterval } from "./observe.ts";
 import type { SourceClass } from "./summary.ts";
@@ -439,16 +440,22 @@ export interface JudgedSource {
 
 /** What makes a source's class, in words. */
 export function describeEvidence({ uses, periods, syn, handshakeAck, data, usesInside }: JudgedSource): string {
-  const counts = `${syn} SYN, ${handshakeAck} bare ACKs and ${data} packets with payload`;
-  const outside = `outside of what triggered: ${counts}, in use in ${uses} intervals of ${periods} ten-minute periods`;
-  return usesInside > 0 ? `${outside}; in use in ${usesInside} triggering intervals, too` : outside;
+  const counts = `${formatCount(syn)} SYN, ${formatNumberOf(handshakeAck, "bare ACK")} and ${
+    formatNumberOf(data, "packet")
+  } with payload`;
+  const outside = `outside of what triggered: ${counts}, in use in ${formatNumberOf(uses, "interval")} of ${
+    formatNumberOf(periods, "ten-minute period")
+  }`;
+  return usesInside > 0 ? `${outside}; in use in ${formatNumberOf(usesInside, "triggering interval")}, too` : outside;
 }
 
 /** Why a source's use looks like several users behind one address; undefined if it doesn't. */
 export function describeShared(cls: SourceClass, { uses, unanswered }: JudgedSource): string | undefined {
   if (cls === "mixed") return "in use both outside of what triggered and inside";
   if (cls !== "likely legitimate" || unanswered < LEAST_USES) return undefined;
-  return `in use in ${uses} intervals, and in ${unanswered} at least ${UNANSWERED_SYN} SYN and no use`;
+  return `in use in ${formatNumberOf(uses, "interval")}, and in ${
+    formatCount(unanswered)
+  } at least ${UNANSWERED_SYN} SYN and no use`;
 }
 
 /** Whether a likely-legitimate source that was in use in so many periods has been known since long. */
