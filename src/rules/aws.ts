@@ -7,6 +7,7 @@
 import { formatNumberOf } from "../words.ts";
 import { chunk, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered } from "./format.ts";
+import { policyTag } from "./texts.ts";
 
 const MAX_ADDRESSES = 10_000, MAX_ACL_ENTRIES = 20;
 
@@ -28,9 +29,7 @@ export const awsWaf: Format = {
       chunk(entries.filter((entry) => entry.v6 === v6), MAX_ADDRESSES).map((part, i) => ({
         Name: `ibsr-candidates-${v6 ? "v6" : "v4"}-${i + 1}`,
         Scope: "REGIONAL",
-        Description: `IBSR candidates of policy ${
-          plan.set.policy.sha256?.slice(0, 16) ?? "unknown"
-        } - review before use`,
+        Description: `IBSR candidates of policy ${policyTag(plan.set, 16)} - review before use`,
         IPAddressVersion: v6 ? "IPV6" : "IPV4",
         Addresses: part.map(withLength),
       }))

@@ -8,6 +8,7 @@ import { formatNumberOf } from "../words.ts";
 import { type Abilities, type Entry, fit, type Loss } from "./fit.ts";
 import { type Format, jsonText, readme, type Rendered, type RenderOptions } from "./format.ts";
 import type { Plan } from "./normalise.ts";
+import { policyTag } from "./texts.ts";
 
 const can: Abilities = { v6: true, cidr: true, tcpOnly: false, ports: false, expiry: true, shadow: false };
 
@@ -25,7 +26,7 @@ interface Decision {
 
 /** One reason for all: decisions are deleted by it. What is known of each source is in the format csv. */
 function reasonOf({ set }: Plan): string {
-  return `ibsr/candidates-${set.policy.sha256?.slice(0, 12) ?? "unknown"}`;
+  return `ibsr/candidates-${policyTag(set, 12)}`;
 }
 
 function decisionOf(entry: Entry, reason: string): Decision {

@@ -5,7 +5,7 @@
 import { formatCount, formatNumberOf } from "../words.ts";
 import type { Entry, Loss } from "./fit.ts";
 import type { LeftOut, Plan } from "./normalise.ts";
-import { plainText, utc } from "./texts.ts";
+import { BUILT_IN, plainText, utc } from "./texts.ts";
 
 /** What a header needs to know besides the plan. */
 export interface HeaderOptions {
@@ -23,10 +23,9 @@ export interface HeaderOptions {
 
 /** The lines of a header. */
 export function headerLines(plan: Plan, options: HeaderOptions): string[] {
-  const { set } = plan, { policy, evidence } = set;
+  const { set } = plan, { evidence } = set;
   const streams = evidence.streams.slice(0, 8).map((s) => plainText(`${s.hostname} ${s.iface}`, 80)).join(", ");
   const more = evidence.streams.length > 8 ? ` and ${evidence.streams.length - 8} more` : "";
-  const name = plainText([policy.engine, policy.profile].filter(Boolean).join(" "), 80);
   return [
     `ibsr: candidate rules for ${options.title}${
       options.shadow ? ", SHADOW: they count or report and drop nothing" : ""
@@ -35,7 +34,7 @@ export function headerLines(plan: Plan, options: HeaderOptions): string[] {
     "A HUMAN MUST REVIEW THIS BEFORE USE. It was made from recorded traffic; nothing has been blocked yet.",
     ...set.verdict === "READY" ? [] : [`THE REPORT'S VERDICT IS ${set.verdict}: DON'T ENFORCE THIS.`],
     `verdict:   ${set.verdict}`,
-    `policy:    ${name}, sha256 ${policy.sha256 ?? "unknown"}`,
+    `policy:    ${describePolicy(set)}`,
     `evidence:  ${utc(evidence.start_unix_sec)} to ${utc(evidence.end_unix_sec)}, ${streams}${more}`,
     `made:      ${utc(set.generated_at_unix_sec)} by ibsr ${plainText(set.ibsr_version, 40)}`,
     `entries:   ${formatCount(options.entries.length)} from ${formatNumberOf(set.rules.length, "rule")}`,
@@ -58,6 +57,15 @@ export function headerLines(plan: Plan, options: HeaderOptions): string[] {
     "undo:",
     ...options.undo.map((line) => `  ${line}`),
   ];
+}
+
+/** Its file's checksum; what is built in has no file, and is told by ibsr's version. */
+function describePolicy({ policy, ibsr_version }: Plan["set"]): string {
+  const name = plainText([policy.engine, policy.profile].filter(Boolean).join(" "), 80);
+  if (policy.sha256 !== undefined) return `${name}, sha256 ${policy.sha256}`;
+  return policy.engine === BUILT_IN
+    ? `built into ibsr ${plainText(ibsr_version, 40)}; its thresholds are the options in the report's summary.json`
+    : `${name}, checksum not recorded`;
 }
 
 function describeKind(kind: Loss["kind"]): string {

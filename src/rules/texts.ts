@@ -5,6 +5,7 @@
  * people read. A comment gets letters, digits and harmless marks only, on one line; a quoted text keeps all that can
  * be seen. What can reorder or hide text (controls, bidirectional marks, zero widths) is shown as "?".
  */
+import type { RuleSet } from "./ruleset.ts";
 
 /** Text for a comment or a quoted name in any of the formats: printable ASCII without quotes, `$` and the like. */
 export function plainText(text: string, maxLength: number): string {
@@ -17,6 +18,18 @@ export function plainText(text: string, maxLength: number): string {
 export function visibleText(text: string, maxLength: number): string {
   const line = text.toWellFormed().replaceAll(/\s+/g, " ").replaceAll(/[\p{C}\u2028\u2029]/gu, "?").trim();
   return [...line.slice(0, 2 * maxLength)].slice(0, maxLength).join("");
+}
+
+/** The engine of the policy that ibsr itself has: no file, so no checksum. */
+export const BUILT_IN = "ibsr";
+
+/** A policy in short, for names: the checksum's first digits, or else the engine's name and ibsr's version. */
+export function policyTag(
+  { policy, ibsr_version }: Pick<RuleSet, "policy" | "ibsr_version">,
+  digits: number,
+): string {
+  if (policy.sha256 !== undefined) return policy.sha256.slice(0, digits);
+  return `${policy.engine}-${ibsr_version}`.replaceAll(/[^A-Za-z0-9.-]+/g, "-").slice(0, 40);
 }
 
 /** Seconds since 1970 as a date and time in UTC. */

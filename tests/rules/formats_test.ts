@@ -51,6 +51,17 @@ Deno.test("render() of every format says what it is, what it rests on, when it e
   }
 });
 
+Deno.test("render() of every format says of a policy without a file that it is built in, and is never unknown", () => {
+  const builtIn = { ...setOf([{ source: "192.0.2.1" }]), policy: { engine: "ibsr" } };
+  const another = { ...builtIn, policy: { engine: "ironpost" } };
+  for (const { name } of FORMATS) {
+    const text = (set: typeof builtIn) => render(name, set).files.map((file) => file.text).join("");
+    assert.match(text(builtIn), /policy: +built into ibsr 0\.1\.0; its thresholds are the options/, name);
+    assert.match(text(another), /policy: +ironpost, checksum not recorded/, name);
+    assert.doesNotMatch(text(builtIn) + text(another), /unknown(?! source)/i, name);
+  }
+});
+
 Deno.test("render() of every format writes only printable ASCII and newlines, or JSON and CSV that hide nothing", () => {
   for (const { name, situation, rendered } of everything()) {
     for (const file of rendered.files) {
