@@ -244,8 +244,9 @@ export function formatStatus(status: Status, now: number): string {
   if (coverage) {
     const lost = coverage.packets === 0 ? 0 : coverage.unattributed / coverage.packets;
     const share = coverage.unattributed > 0 ? ` (${formatShare(lost)})` : "";
-    row("counted", `${formatNumberOf(coverage.packets, "packet")} since ${formatTime(coverage.since)}`);
-    row("lost", `the source of ${formatNumberOf(coverage.unattributed, "packet")}${share}`);
+    const asOf = last ? `, as of ${formatTime(last.timestamp)} (${ago(last.timestamp)})` : "";
+    row("counted", `${formatNumberOf(coverage.packets, "packet")} since ${formatTime(coverage.since)}${asOf}`);
+    row("lost", `the source of ${formatNumberOf(coverage.unattributed, "packet")}${share}${asOf}`);
   }
   const oldest = segments.oldest === undefined ? "" : `, the oldest of ${formatTime(segments.oldest)}`;
   row(

@@ -103,6 +103,10 @@ Deno.test("readStatus() knows who holds the lock and leaves it alone, and reads 
     assert.ok(isHealthy(status));
     assert.match(formatStatus(status, now), new RegExp(`^collector {2}running since .*process ${Deno.pid}$`, "m"));
     assert.match(formatStatus(status, now), /^eth0 +native, last snapshot 0 s ago, 100 % counted since/m);
+    assert.match(
+      formatStatus(readStatus(directory, now + 7), now + 7),
+      /^counted {4}1,200 packets since \S+Z, as of 1970-01-13T01:46:40Z \(7 s ago\)$/m,
+    );
     const late = readStatus(directory, now + 200);
     assert.ok(late.late && !isHealthy(late), "no heartbeat for more than two status intervals");
     await spool.seal();
