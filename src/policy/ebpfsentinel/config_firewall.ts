@@ -4,6 +4,7 @@
  * A rule keeps what packets and counters can be asked for, and the names of its criteria that they can't.
  */
 import type { Prefix } from "../../prefix.ts";
+import { formatNumberOf } from "../../words.ts";
 import {
   asBoolean,
   asInteger,
@@ -142,9 +143,12 @@ export function readFirewall(field: Field, { aliases, schedules }: { aliases: Al
     if (ids.has(id) && id !== "") note({ ...field, path, ...place }, "error", "duplicate", `duplicate rule id: ${id}`);
     ids.add(id);
   }
+  const enabled = asBoolean(member(field, "enabled")) ?? true, given = asWord(member(field, "mode"), MODES);
+  const mode = given ?? "alert";
+  if (enabled && mode === "alert" && (given || !isPresent(member(field, "mode")))) noteAlertMode(field, rules);
   return {
-    enabled: asBoolean(member(field, "enabled")) ?? true,
-    mode: asWord(member(field, "mode"), MODES) ?? "alert",
+    enabled,
+    mode,
     defaultPolicy: asWord(member(field, "default_policy"), { pass: "pass", drop: "drop" } as const, { exact: true }) ??
       "pass",
     antiLockout: {
@@ -153,6 +157,22 @@ export function readFirewall(field: Field, { aliases, schedules }: { aliases: Al
     },
     rules,
   };
+}
+
+/** Says why rules that deny drop nothing: the mode that is there if none is given makes them log. */
+function noteAlertMode(field: Field, rules: readonly FirewallRule[]): void {
+  const at = member(field, "mode"), isGiven = isPresent(at);
+  const denying = rules.filter(({ enabled, action }) => enabled && (action === "deny" || action === "reject"));
+  if (denying.length === 0) return;
+  const names = denying.slice(0, 3).map(({ id }) => id).join(", ") + (denying.length > 3 ? ", …" : "");
+  note(
+    at,
+    "warning",
+    "alert_mode",
+    `${isGiven ? "alert" : "not given, which means alert"}: ${
+      formatNumberOf(denying.length, "rule that denies", "rules that deny")
+    } (${names}) would only be logged and nothing dropped; mode: block drops`,
+  );
 }
 
 /** No rule where an alias removes it. */

@@ -80,7 +80,9 @@ export function listRules(config: Config, { profile, countries, feeds }: {
       add(rule.path, {
         id: rule.id,
         kind: "firewall",
-        title: `${rule.action}, priority ${rule.priority}`,
+        title: `${rule.action}, priority ${rule.priority}${
+          denies && firewall.mode === "alert" ? " (logged only: firewall.mode is alert)" : ""
+        }`,
         ...coverFirewall(rule, bounded, unseen),
         mode: !rule.enabled
           ? "off"

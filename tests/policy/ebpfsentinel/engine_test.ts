@@ -121,8 +121,31 @@ frewall: {}
     "9:7 ips.rules[2]: duplicate rule id: c (the first is ips.rules[1])",
     "12:25 firewall.rules[0].priority: must be > 0: 0 is the engine's own",
     "12:52 firewall.rules[0].dst_port: 443-80 ends before it begins",
+    "10:1 firewall.mode: not given, which means alert: 1 rule that denies (x) would only be logged and nothing dropped; " +
+    "mode: block drops",
   ]);
   assert.throws(() => load(text).simulate({ name: { hostname: "h", iface: "e" }, sources }), IbsrError);
+});
+
+Deno.test("load() says why rules that deny are alerts: firewall.mode is alert where it isn't given", () => {
+  const policy = (mode: string) =>
+    load(`agent: {interfaces: [eth0]}
+firewall:
+${mode}
+  rules:
+    - {id: a, priority: 1, action: deny, dst_port: 80}
+    - {id: b, priority: 2, action: reject, dst_port: 81, enabled: false}
+    - {id: c, priority: 3, action: allow, dst_port: 82}
+`);
+  const said = ({ findings }: Policy) => findings.filter(({ code }) => code === "alert_mode").map((f) => f.message);
+  const effect = "1 rule that denies (a) would only be logged and nothing dropped; mode: block drops";
+  assert.deepEqual(said(policy("")), [`firewall.mode: not given, which means alert: ${effect}`]);
+  assert.deepEqual(said(policy("  mode: monitor")), [`firewall.mode: alert: ${effect}`]);
+  assert.deepEqual(said(policy("  mode: block")), []);
+  assert.deepEqual(said(policy("  enabled: false")), []);
+  const modeOf = (text: string) => policy(text).rules.map(({ id, mode, title }) => `${id} ${mode}: ${title}`);
+  assert.equal(modeOf("")[0], "a alert: deny, priority 1 (logged only: firewall.mode is alert)");
+  assert.equal(modeOf("  mode: block")[0], "a enforce: deny, priority 1");
 });
 
 Deno.test("load() refuses options that the engine hasn't", () => {
