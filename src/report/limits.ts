@@ -100,7 +100,7 @@ export function describeLimits(
     `${percent(spoofing.share_of_syn)} of SYNs came from sources that were seen once (${
       formatCount(spoofing.one_shot_sources)
     }): ` +
-      " rules by source would chase addresses that never return and fill their tables with them. SYN cookies " +
+      "rules by source would chase addresses that never return and fill their tables with them. SYN cookies " +
       "(net.ipv4.tcp_syncookies) and filtering upstream help there.",
   );
   const hidden = policy.rules.filter((rule) => rule.coverage === "not observable" && rule.mode !== "off");
