@@ -46,6 +46,7 @@ const PURE = [
   "src/safety.ts",
   "src/snapshot.ts",
   "src/systemd.ts",
+  "src/thread.ts",
   "src/walk.ts",
   "src/words.ts",
   "src/zstd.ts",

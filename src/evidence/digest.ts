@@ -3,10 +3,11 @@
  *
  * The digest of a gigabyte takes as long as a third of everything else that reading does. Bytes go to the thread
  * through a ring of shared memory: a buffer that is handed over is new memory each time, which the system has to clear
- * and take back, 2 s for a gigabyte. The thread's module is a `data:` URL, since the executable is one script and has no other modules to start a thread with. Where no thread
- * can be started, digests are computed in place: the result is the same.
+ * and take back, 2 s for a gigabyte. Where no thread can be started, digests are computed in place: the result is the
+ * same. Pure.
  */
 import { createHash } from "node:crypto";
+import { startThread } from "../thread.ts";
 
 /** Computes digests, one after the other. */
 export interface Digester extends Disposable {
@@ -22,11 +23,10 @@ export interface Digest {
   finish(): Promise<string> | string;
 }
 
-/** Below this a thread costs more than it saves. */
-const WORTH_A_THREAD = 32 << 20;
 /** Pieces of the ring, and how large they are: the processor's cache holds all that waits for the thread. */
 const SLOTS = 6, SLOT_BYTES = 1 << 20;
 
+/** The thread's module. */
 const THREAD = `import { createHash } from "node:crypto";
 let hash, ring;
 onmessage = ({ data }) => {
@@ -42,7 +42,7 @@ postMessage("ready");`;
 
 /** Starts a digester for about as many bytes. */
 export async function openDigester(bytes: number): Promise<Digester> {
-  const worker = bytes >= WORTH_A_THREAD && navigator.hardwareConcurrency > 1 ? await startThread() : undefined;
+  const worker = await startThread(() => `data:text/javascript,${encodeURIComponent(THREAD)}`, { bytes });
   return worker ? digestInThread(worker) : digestHere();
 }
 
@@ -60,25 +60,6 @@ function digestHere(): Digester {
     },
     [Symbol.dispose]() {},
   };
-}
-
-/** The thread once it has started; undefined if it can't. */
-async function startThread(): Promise<Worker | undefined> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  let worker: Worker | undefined;
-  try {
-    worker = new Worker(`data:text/javascript,${encodeURIComponent(THREAD)}`, { type: "module" });
-    worker.onmessage = () => resolve(true);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      resolve(false);
-    };
-    if (await promise) return worker;
-  } catch {
-    // It can't be started in this build or place: nothing but time is lost.
-  }
-  worker?.terminate();
-  return undefined;
 }
 
 function digestInThread(worker: Worker): Digester {

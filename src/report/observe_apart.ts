@@ -6,13 +6,12 @@
  * everything in the same order as an observer here would, so it finds the same. Where no thread can be started, or it
  * isn't worth it, the observer is one of this thread. Pure.
  */
+import { startThread } from "../thread.ts";
 import { createObserver, type Observation, type Observer, type ObserverOptions } from "./observe.ts";
 import { CELL_BYTES, DOUBLES, FAILED, type Failure, type ObserverMessage, TAKEN, viewCells } from "./observe_slots.ts";
 
 /** Intervals that may wait for the thread, and how much memory they may take together: one always may. */
 const MOST_SLOTS = 3, MOST_BYTES = 64 << 20;
-/** Below so many bytes of snapshots, a thread costs more than it saves. */
-const WORTH_A_THREAD = 32 << 20;
 
 /** A thread, for as many observers as are needed one after the other. */
 export interface ObserverThread extends Disposable {
@@ -22,8 +21,7 @@ export interface ObserverThread extends Disposable {
 
 /** Starts a thread for about as many bytes of snapshots, while something else is done. */
 export function startObserverThread(bytes: number): ObserverThread {
-  const worth = bytes >= WORTH_A_THREAD && navigator.hardwareConcurrency > 1;
-  const starting = worth ? startWorker() : Promise.resolve(undefined);
+  const starting = startThread(async () => await import.meta.resolve("./observe_thread.ts"), { bytes });
   return {
     async observe(options) {
       const worker = await starting;
@@ -31,25 +29,6 @@ export function startObserverThread(bytes: number): ObserverThread {
     },
     [Symbol.dispose]: () => void starting.then((worker) => worker?.terminate()),
   };
-}
-
-/** The worker once it has started; undefined if it can't. */
-async function startWorker(): Promise<Worker | undefined> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  let worker: Worker | undefined;
-  try {
-    worker = new Worker(await import.meta.resolve("./observe_thread.ts"), { type: "module" });
-    worker.onmessage = () => resolve(true);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      resolve(false);
-    };
-    if (await promise) return worker;
-  } catch {
-    // It can't be started in this build or place: nothing but time is lost.
-  }
-  worker?.terminate();
-  return undefined;
 }
 
 function observeApart(worker: Worker, options: ObserverOptions): Observer {
