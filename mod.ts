@@ -47,12 +47,12 @@ export {
   readPolicy,
 } from "./src/library.ts";
 export { type Capture, type CaptureSummary, type Frame, readFrames } from "./src/pcap.ts";
-export type { LoadOptions } from "./src/policy/engine.ts";
 export type {
   Bounds,
   Decision,
   Effect,
   Finding,
+  LoadOptions,
   Place,
   Policy,
   PolicyFile,

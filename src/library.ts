@@ -7,10 +7,9 @@
 import project from "../deno.json" with { type: "json" };
 import { createPrefixSet, type PrefixSet } from "./allowlist.ts";
 import { IbsrError } from "./errors.ts";
-import { chooseEngine } from "./policy/choose.ts";
-import type { LoadOptions } from "./policy/engine.ts";
+import { chooseEngine } from "./policy/engines.ts";
 import { nativePolicy } from "./policy/native.ts";
-import type { Policy, PolicyFile } from "./policy/policy.ts";
+import type { LoadOptions, Policy, PolicyFile } from "./policy/policy.ts";
 import { DEFAULT_THRESHOLDS, type Thresholds } from "./policy/thresholds.ts";
 import { parsePrefix } from "./prefix.ts";
 import { assess, type AssessedEvidence } from "./report/assess.ts";

@@ -3,9 +3,8 @@
  */
 import { createHash } from "node:crypto";
 import { IbsrError, reason } from "../errors.ts";
-import { chooseEngine } from "../policy/choose.ts";
-import type { Engine, LoadOptions } from "../policy/engine.ts";
-import type { Finding, Policy, PolicyFile } from "../policy/policy.ts";
+import { chooseEngine } from "../policy/engines.ts";
+import type { Engine, Finding, LoadOptions, Policy, PolicyFile } from "../policy/policy.ts";
 import type { Values } from "./options.ts";
 import type { POLICY_FILE_OPTIONS } from "./tables/policy.ts";
 

@@ -1,5 +1,5 @@
 /**
- * The contract between a policy and those who ask what it would have done.
+ * The contract between an engine, its policies, and those who ask what they would have done. Pure types.
  *
  * An engine reads policy files and gives a policy: its rules, each exact, bounded or not observable, what is wrong
  * with the files, and a simulation that folds a stream's intervals in the order of time into decisions and effects.
@@ -9,6 +9,38 @@
  */
 import type { PortRange } from "../address.ts";
 import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
+import type { Document } from "./document.ts";
+
+/** An engine whose policies can be simulated; one line in the table of src/policy/engines.ts. */
+export interface Engine {
+  /** Its name for `--engine`. */
+  name: string;
+  /** Readings of the engine that can be simulated, the default first. */
+  profiles: readonly string[];
+  /** Whether the file's document looks like one of the engine's; `document.root` may be undefined. */
+  detect(document: Document): boolean;
+  /**
+   * A policy of files that belong together. What is wrong with them is in its findings; a policy with an error among
+   * them must not be simulated, and its `simulate()` throws.
+   *
+   * @throws {IbsrError} `usage`, if an option is wrong: a profile that the engine has not, …
+   */
+  load(files: readonly PolicyFile[], options: LoadOptions): Policy;
+}
+
+/** What an operator knows and a policy's files don't say. An engine uses what it can and leaves the rest. */
+export interface LoadOptions {
+  /** One of the engine's profiles; its first if absent. */
+  profile?: string;
+  /** Lines of `prefix,country`: `192.0.2.0/24,FR`. Without it no country is known. */
+  countries?: PolicyFile;
+  /** What lists that the policy names by URL hold, by the list's id. */
+  feeds?: ReadonlyMap<string, PolicyFile>;
+  /** Addresses of the protected host. */
+  hostAddresses?: readonly string[];
+  /** CPUs that receive packets: engines with state per CPU allow each source up to that many times its limit. */
+  cpus?: number;
+}
 
 /** A policy file as it was handed over. */
 export interface PolicyFile {

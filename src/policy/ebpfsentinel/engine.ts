@@ -8,10 +8,9 @@ import { parseAddress } from "../../address.ts";
 import { IbsrError } from "../../errors.ts";
 import { parsePrefix, type Prefix } from "../../prefix.ts";
 import { createPrefixTable, type PrefixTable } from "../../prefix_table.ts";
-import type { Engine, LoadOptions } from "../engine.ts";
 import { readDocument } from "../document.ts";
 import { openField } from "../read.ts";
-import type { Finding, Policy, PolicyFile } from "../policy.ts";
+import type { Engine, Finding, LoadOptions, Policy, PolicyFile } from "../policy.ts";
 import { PROFILES as PROFILES_OF } from "../profiles.ts";
 import { ttlMs } from "./blacklist.ts";
 import { type Config, readConfig } from "./config.ts";
@@ -27,7 +26,6 @@ const PROFILES = PROFILES_OF.ebpfsentinel;
 
 export const ebpfsentinel: Engine = {
   name: NAME,
-  describe: "eBPFsentinel: its YAML configuration",
   profiles: PROFILES,
   detect({ root, format }) {
     if (format !== "yaml" || root?.kind !== "mapping") return false;

@@ -8,8 +8,7 @@
  */
 import { IbsrError } from "../../errors.ts";
 import { type Document, readDocument } from "../document.ts";
-import type { Engine } from "../engine.ts";
-import type { Finding, Place, Policy, PolicyFile, Rule } from "../policy.ts";
+import type { Engine, Finding, Place, Policy, PolicyFile, Rule } from "../policy.ts";
 import { PROFILES as PROFILES_OF } from "../profiles.ts";
 import { type FilterRule, isBlocklist, readBlocklist } from "./blocklist.ts";
 import { joinConditions } from "./conditions.ts";
@@ -23,7 +22,6 @@ const PROFILES = PROFILES_OF.ironpost;
 /** The engine. */
 export const ironpost: Engine = {
   name: "ironpost",
-  describe: "Ironpost: ironpost.toml, its file of [[rules]] and its detection rules in YAML",
   profiles: PROFILES,
   detect: (document) =>
     isConfig(document) || isBlocklist(document) || isDetectionRule(document) || isContainerPolicy(document),

@@ -3,8 +3,7 @@ import { IbsrError } from "../../../src/errors.ts";
 import { readDocument } from "../../../src/policy/document.ts";
 import { ebpfsentinel } from "../../../src/policy/ebpfsentinel/engine.ts";
 import { detectEngines } from "../../../src/policy/engines.ts";
-import type { LoadOptions } from "../../../src/policy/engine.ts";
-import type { Policy } from "../../../src/policy/policy.ts";
+import type { LoadOptions, Policy } from "../../../src/policy/policy.ts";
 import { COUNTRY_FILE, countTrace, randomOf, randomTrace, sources } from "./traces.ts";
 
 const EXAMPLES = ["seed_ips", "code_validator", "firewall_order", "seed_limits"].map((name) => ({

@@ -1,6 +1,6 @@
 /** Files made to cost time or memory, or to break the reader: each is refused or read, quickly, and never throws. */
 import assert from "node:assert/strict";
-import { chooseEngine } from "../../../src/policy/choose.ts";
+import { chooseEngine } from "../../../src/policy/engines.ts";
 import { loadIronpost } from "../../../src/policy/ironpost/engine.ts";
 import { IbsrError } from "../../../src/errors.ts";
 import { createRandom, type Random } from "../../packets.ts";
