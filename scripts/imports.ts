@@ -68,7 +68,7 @@ const OWNERS: { what: string; pattern: RegExp; files: RegExp }[] = [
   {
     what: "timers",
     pattern: /\bset(Timeout|Interval)\(/,
-    files: /^src\/(collect\.ts|s3\/.*|fleet\/(chdb|http)\.ts)$/,
+    files: /^src\/(sleep|s3\/request|fleet\/(chdb|http))\.ts$/,
   },
   { what: "Deno.args", pattern: /Deno\.args\b/, files: /^main\.ts$/ },
   { what: "Deno.exit()", pattern: /Deno\.exit\(/, files: /^main\.ts$/ },

@@ -18,6 +18,7 @@ import { type CompiledObject, type ObjectKind, readObjects } from "./objects.ts"
 import { actAs, becomeUser, effectiveUid, findUser, monotonicUsec, type Notify, type User } from "./process.ts";
 import { judge } from "./safety.ts";
 import { parentOf } from "./segment.ts";
+import { sleepUntil } from "./sleep.ts";
 import { encodeSnapshot, type Stream } from "./snapshot.ts";
 import { type Limits, openSpool, type Spool, type SpoolOptions } from "./spool.ts";
 import { formatCount, formatNumberOf } from "./words.ts";
@@ -540,26 +541,4 @@ function replaceFile(path: string, text: string): void {
     }
     throw error;
   }
-}
-
-/** Waits until the monotonic clock shows `at`; false if `signal` aborted first. */
-function sleepUntil(at: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve(false);
-    const stop = () => {
-      clearTimeout(timer);
-      resolve(false);
-    };
-    let timer: ReturnType<typeof setTimeout>;
-    const wait = () => {
-      const left = at - performance.now(); // a timer can be early by a millisecond
-      if (left <= 0) {
-        signal.removeEventListener("abort", stop);
-        return resolve(true);
-      }
-      timer = setTimeout(wait, Math.min(left, 2 ** 30));
-    };
-    signal.addEventListener("abort", stop, { once: true });
-    wait();
-  });
 }

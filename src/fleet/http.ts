@@ -11,7 +11,7 @@
  */
 import { IbsrError, reason } from "../errors.ts";
 import { log } from "../log.ts";
-import { sleep } from "../s3/sleep.ts";
+import { sleep } from "../sleep.ts";
 import {
   collectRows,
   encodeParameters,

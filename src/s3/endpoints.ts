@@ -7,7 +7,7 @@
 import { request } from "node:http";
 import { AwsV4Signer } from "aws4fetch";
 import { IbsrError, reason } from "../errors.ts";
-import { sleep } from "./sleep.ts";
+import { sleep } from "../sleep.ts";
 import { textOf } from "./xml.ts";
 
 /** Keys to sign with. */

@@ -7,11 +7,11 @@
  */
 import { IbsrError, reason } from "../errors.ts";
 import { log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { openSource, type Source } from "./content.ts";
 import { historyOf, type Ledger, type LedgerState, type Stored, targetName } from "./ledger.ts";
 import { type Bytes, type Client, hashOf, refusal, refusalOf } from "./request.ts";
 import { type Candidate, contentTypeOf, selectFiles, type Selection } from "./select.ts";
-import { sleep } from "./sleep.ts";
 import { cleanUp, type Room, store, type Uploader } from "./upload.ts";
 
 /** What to export, and how. */

@@ -15,9 +15,9 @@ import { AwsV4Signer } from "aws4fetch";
 import { IbsrError, reason } from "../errors.ts";
 import { isRegion } from "./region.ts";
 import { log, printable } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import type { Chain } from "./credentials.ts";
 import type { Credentials } from "./endpoints.ts";
-import { sleep } from "./sleep.ts";
 import { textOf } from "./xml.ts";
 
 /** Bytes that may be sent. */
