@@ -89,6 +89,33 @@ testWith("machine", "the collector of docs/deployment.md is a service by the com
   await machine.exec("ibsr", ["systemd", "uninstall"]);
 });
 
+testWith(
+  "machine",
+  "the drop-in of docs/operations.md lets the service write metrics, and it takes one",
+  async () => {
+    const page = pages.find(({ path }) => path === "docs/operations.md")!;
+    const [shown] = blocksOf(page.text).filter(({ language }) => language === "sh");
+    const [, metrics] = /"metrics-textfile": "([^"]+)"/.exec(page.text)!;
+    await using machine = await Machine.boot();
+    // As the package prometheus-node-exporter leaves them.
+    await machine.exec("groupadd", ["--force", "--system", "prometheus"]);
+    await machine.exec("install", ["-d", metrics!.replace(/\/[^/]*$/, "")]);
+    const collect = { iface: "v0", "dst-port": 443, "status-interval-sec": 1, "metrics-textfile": metrics };
+    await machine.write("/etc/ibsr/ibsr.jsonc", JSON.stringify({ collect }));
+    // The Debian package's unit knows nothing of the config file.
+    await machine.exec("ibsr", ["systemd", "install", "--program", "/usr/local/bin/ibsr"]);
+    await machine.exec("sed", ["-i", "/^ReadWritePaths=/d", "/etc/systemd/system/ibsr.service"]);
+    await machine.exec("systemctl", ["daemon-reload"]);
+    await machine.exec("systemctl", ["start", "ibsr.service"]);
+    await machine.waitFor("a failure", async () => /Cannot write ".*ibsr\.prom"/.test(await machine.journal()));
+    await machine.exec("sh", ["-ec", shown!.body]);
+    const { stdout } = await machine.exec("cat", [metrics!]);
+    assert.match(stdout, /^ibsr_up 1$/m);
+    assert.match(stdout, /^ibsr_failing 0$/m);
+    assert.equal((await machine.exec("stat", ["--format=%a", metrics!])).stdout.trim(), "644");
+  },
+);
+
 // ------------------------------------------------------------------------------------------- command lines
 
 /** A command line's words as a shell splits them, up to where another command begins. */
