@@ -16,6 +16,7 @@
  */
 import { IbsrError, reason } from "../errors.ts";
 import { log } from "../log.ts";
+import { readText } from "./body.ts";
 import {
   assumeRole,
   type Credentials,
@@ -23,6 +24,7 @@ import {
   fromInstance,
   fromWebIdentity,
   identityOf,
+  LONGEST_ANSWER,
   readAnswer,
   type Surroundings,
 } from "./endpoints.ts";
@@ -259,18 +261,20 @@ async function fromProcess(line: string, profile: string): Promise<Credentials> 
     new IbsrError("permission", `Cannot get credentials from ${from}: ${state}`, { cause });
   const [program, ...args] = splitWords(line) ?? [];
   if (program === undefined) throw fail("it is no command line");
-  let output: Deno.CommandOutput;
+  let text: string, status: Deno.CommandStatus;
   try {
     const signal = AbortSignal.timeout(60_000);
-    output = await new Deno.Command(program, { args, stdin: "null", stderr: "null", signal }).output();
+    // What it writes to standard error stays unsaid: it may be a secret.
+    const command = new Deno.Command(program, { args, stdin: "null", stdout: "piped", stderr: "null", signal });
+    await using child = command.spawn(); // ended, if it says too much
+    text = await readText(child.stdout, LONGEST_ANSWER);
+    status = await child.status;
   } catch (cause) {
     throw fail(reason(cause), cause);
   }
-  // What it wrote to standard error stays unsaid: it may be a secret.
-  if (!output.success) {
-    throw fail(output.signal ? `it was ended by ${output.signal}` : `its exit code is ${output.code}`);
+  if (!status.success) {
+    throw fail(status.signal ? `it was ended by ${status.signal}` : `its exit code is ${status.code}`);
   }
-  const text = new TextDecoder().decode(output.stdout);
   const credentials = readAnswer(text, from);
   if (JSON.parse(text).Version !== 1) throw fail("its Version is not 1");
   return credentials;

@@ -8,6 +8,7 @@ import { request } from "node:http";
 import { AwsV4Signer } from "aws4fetch";
 import { IbsrError, reason } from "../errors.ts";
 import { sleep } from "../sleep.ts";
+import { readText } from "./body.ts";
 import { textOf } from "./xml.ts";
 
 /** Keys to sign with. */
@@ -30,6 +31,8 @@ export interface Surroundings {
 }
 
 const DEFAULT_ROLE_SEC = 3600;
+/** Bytes of an answer. The largest that there is, keys and a session token, has a few thousand. */
+export const LONGEST_ANSWER = 256 * 1024;
 
 function clientOf({ httpClient }: Surroundings): { client?: Deno.HttpClient } {
   const client = httpClient();
@@ -156,7 +159,7 @@ async function askSts(
         signal: AbortSignal.any([world.signal, AbortSignal.timeout(20_000)]),
         ...clientOf(world),
       });
-      text = await response.text();
+      text = await readText(response.body, LONGEST_ANSWER);
     } catch (cause) {
       throw fail(reason(cause), cause);
     }
@@ -289,22 +292,20 @@ async function askEndpoint(
   },
 ): Promise<{ status: number; text: string }> {
   const signal = AbortSignal.any([world.signal, AbortSignal.timeout(timeoutMs)]);
+  const failure = (cause: unknown) =>
+    new IbsrError("permission", `Cannot ask ${url.host} for credentials: ${reason(cause)}`, { cause });
   if (url.protocol === "https:") {
-    const response = await fetch(url, { method, headers, redirect: "manual", signal, ...clientOf(world) });
-    return { status: response.status, text: await response.text() };
+    try {
+      const response = await fetch(url, { method, headers, redirect: "manual", signal, ...clientOf(world) });
+      return { status: response.status, text: await readText(response.body, LONGEST_ANSWER) };
+    } catch (cause) {
+      throw failure(cause);
+    }
   }
   return await new Promise((resolve, reject) => {
-    const fail = (cause: unknown) =>
-      reject(new IbsrError("permission", `Cannot ask ${url.host} for credentials: ${reason(cause)}`, { cause }));
+    const fail = (cause: unknown) => reject(failure(cause));
     const sent = request(url, { method, headers }, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (part: string) => {
-        text += part;
-        if (text.length > 1 << 20) sent.destroy(new Error("its answer is longer than 1 MiB"));
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
-      response.on("error", fail);
+      readText(response, LONGEST_ANSWER).then((text) => resolve({ status: response.statusCode ?? 0, text }), fail);
     });
     const stop = () => sent.destroy(new Error(world.signal.aborted ? "stopped" : `no answer in ${timeoutMs} ms`));
     signal.addEventListener("abort", stop, { once: true });

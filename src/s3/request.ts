@@ -19,6 +19,7 @@ import { sleep } from "../sleep.ts";
 import type { Chain } from "./credentials.ts";
 import type { Credentials } from "./endpoints.ts";
 import { textOf } from "./xml.ts";
+import { readText } from "./body.ts";
 
 /** Bytes that may be sent. */
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -214,7 +215,7 @@ class HttpClient implements Client {
       });
       const answer = { status: response.status, headers: response.headers, unsure: false };
       if (!request.stream || !response.ok) {
-        return { ...answer, text: hide(await readText(response), credentials), body: undefined };
+        return { ...answer, text: hide(await readText(response.body, LONGEST_TEXT), credentials), body: undefined };
       }
       limit.stop();
       return { ...answer, text: "", body: response.body ? readSteadily(response.body, timeoutMs) : undefined };
@@ -325,18 +326,6 @@ export function refusalOf(error: unknown): Refusal | undefined {
   return typeof cause === "object" && cause !== null && "status" in cause && "code" in cause
     ? cause as Refusal
     : undefined;
-}
-
-/** Reads a body that should be short. */
-async function readText(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "", length = 0;
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length;
-    if (length > LONGEST_TEXT) throw new Error(`an answer of more than ${LONGEST_TEXT} bytes`);
-    text += decoder.decode(chunk, { stream: true });
-  }
-  return text;
 }
 
 /** A time limit that can be ended. */

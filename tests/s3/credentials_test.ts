@@ -289,3 +289,42 @@ Deno.test("textOf() and elementsOf() read S3's XML, and survive any other", () =
   assert.equal(textOf("<K>&#9999999;</K>", "K"), "&#9999999;");
   assert.equal(escapeXml(`<"&>`), "&lt;&quot;&amp;&gt;");
 });
+
+/** A body without an end, and how much of it was taken. */
+function endless(): { body: ReadableStream<Uint8Array>; taken(): number } {
+  let bytes = 0;
+  const part = new TextEncoder().encode("x".repeat(16 * 1024));
+  return {
+    body: new ReadableStream({
+      pull(controller) {
+        bytes += part.length;
+        controller.enqueue(part);
+      },
+    }),
+    taken: () => bytes,
+  };
+}
+
+Deno.test("openChain() leaves off reading an answer without an end: STS, a container, an instance, a process", async () => {
+  const bodies: ReturnType<typeof endless>[] = [];
+  await using server = serve((request) => {
+    if (request.method === "PUT") return "token";
+    bodies.push(endless());
+    return new Response(bodies.at(-1)!.body);
+  });
+  const keys = { AWS_ACCESS_KEY_ID: "ENV", AWS_SECRET_ACCESS_KEY: "s" };
+  const chains = {
+    STS: openIn({ ...keys, AWS_ENDPOINT_URL_STS: server.url }, { assumeRole: { arn: "arn:x", sessionName: "me" } }),
+    container: openIn({ AWS_CONTAINER_CREDENTIALS_FULL_URI: server.url }),
+    instance: openIn({ AWS_EC2_METADATA_DISABLED: "false", AWS_EC2_METADATA_SERVICE_ENDPOINT: server.url }),
+    process: openIn({ AWS_PROFILE: "p" }, { config: "[profile p]\ncredential_process = yes\n" }),
+  };
+  for (const [name, chain] of Object.entries(chains)) {
+    const from = performance.now();
+    await assert.rejects((await chain).credentials(), /: an answer of more than 262144 bytes/, name);
+    assert.ok(performance.now() - from < 10_000, name);
+  }
+  assert.equal(bodies.length, 3 + 3 + 1, "asked three times, but the instance");
+  // What lies in the sockets' buffers is beyond what was read.
+  for (const { taken } of bodies) assert.ok(taken() < 16 << 20, `${taken()} bytes`);
+});
