@@ -136,6 +136,8 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
   if (user) makeDirectoryFor(user, options.spool.directory);
   using spool = await asUser(() => openSpool(options.spool.directory, spoolOptions(options)));
   for (const line of spool.recovered) log("warning", line);
+  const run = new Run(options, spool, watches, runId);
+  using _ = run.listenForReload(); // before the log says "attached": who reads that may send SIGHUP
   for (const watch of watches) await asUser(() => attach(watch, options.mode));
   releaseStartup();
   if (user) {
@@ -143,8 +145,6 @@ export async function collect(options: CollectOptions, signal: AbortSignal): Pro
     log("info", `runs as ${user.name} (uid ${user.uid}) now, without any capability`);
   }
 
-  const run = new Run(options, spool, watches, runId);
-  using _ = run.listenForReload();
   await run.untilStopped(signal);
   return await run.finish();
 }
@@ -234,7 +234,7 @@ class Run {
   ) {}
 
   async untilStopped(signal: AbortSignal): Promise<void> {
-    const start = this.#startedAt, end = start + (this.options.durationMs ?? Infinity);
+    const start = this.#startedAt = performance.now(), end = start + (this.options.durationMs ?? Infinity);
     // A tick that took longer than an interval is followed by the next whole one.
     const nextAfter = (now: number, periodMs: number) => start + (Math.floor((now - start) / periodMs) + 1) * periodMs;
     const watchdogMs = (this.options.supervisor?.watchdogMs ?? Infinity) / 2;

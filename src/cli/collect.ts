@@ -77,12 +77,19 @@ function liveOptions(values: CollectValues): Pick<CollectOptions, "ports" | "int
   };
 }
 
+/** The options that say what ports are counted. */
+const PORT_OPTIONS: readonly (keyof CollectValues)[] = ["dst-port", "dst-ports", "all-ports"];
+
 /** Reads the config file again; `running` is what the collector runs with, and is brought up to date. */
 function reload(running: CollectValues, context: Context): Reload {
   const wanted = context.resolve().values as CollectValues;
   const live = liveOptions(wanted);
   const names = Object.keys(COLLECT_OPTIONS) as (keyof CollectValues)[];
-  const differing = names.filter((name) => JSON.stringify(running[name]) !== JSON.stringify(wanted[name]));
+  // Ports are one set, however the two options list them.
+  const samePorts = choosePorts(running).join() === choosePorts(wanted).join();
+  const differing = names.filter((name) =>
+    !(samePorts && PORT_OPTIONS.includes(name)) && JSON.stringify(running[name]) !== JSON.stringify(wanted[name])
+  );
   const isLive = (name: keyof CollectValues) => "live" in COLLECT_OPTIONS[name];
   const changed = differing.filter(isLive);
   for (const name of changed) Object.assign(running, { [name]: wanted[name] });

@@ -14,22 +14,30 @@ async function startConfigured(lab: Lab, folder: string, config: Record<string, 
   await write(config);
   const ibsr: Running = lab.ibsr(["collect", "--config", path, "-v"]);
   await ibsr.waitFor("attached to server");
-  let reloads = 0;
   return {
     ibsr,
-    /** Writes the file, sends SIGHUP, and waits for what the log says. */
-    async reload(settings: Record<string, unknown> | string): Promise<string> {
+    /** Writes the file, sends SIGHUP, and waits until the log says `last` of it: all that the log has of it then. */
+    async reload(settings: Record<string, unknown> | string, last: RegExp): Promise<string> {
       await write(settings);
-      const before = ibsr.log().length;
+      const before = ibsr.log().length, log = () => ibsr.log().slice(before);
       ibsr.process.kill("SIGHUP");
-      reloads++;
-      for (const until = performance.now() + 5000; performance.now() < until; await pause(20)) {
-        if ((ibsr.log().match(/reloaded/g)?.length ?? 0) >= reloads) break;
-      }
-      await pause(50);
-      return ibsr.log().slice(before);
+      await waitUntil(() => last.test(log()), () => `the log has no ${last}: ${log()}`);
+      return log();
     },
   };
+}
+
+/** Waits as long as a busy machine may take, and fails then. */
+async function waitUntil(holds: () => boolean | Promise<boolean>, describe: () => string): Promise<void> {
+  for (const until = performance.now() + 60_000; !await holds(); await pause(50)) {
+    if (performance.now() > until) assert.fail(describe());
+  }
+}
+
+/** Whole lines of the spool's files whose names begin so. */
+function countLines(spool: string, prefix: string): number {
+  const names = [...Deno.readDirSync(spool)].map(({ name }) => name).filter((name) => name.startsWith(prefix));
+  return names.reduce((sum, name) => sum + Deno.readTextFileSync(`${spool}/${name}`).split("\n").length - 1, 0);
 }
 
 testWith(
@@ -55,18 +63,19 @@ testWith(
       "dst-port": [80, 81],
       "snapshot-interval-sec": 0.2,
       "status-interval-sec": 0.5,
-    });
+    }, /reloaded: .*/);
     assert.match(log, /reloaded: dst-port, snapshot-interval-sec, status-interval-sec changed/);
     assert.doesNotMatch(log, /an interval of server is/, "it was as long as it was to be");
     await connect(80, 10);
     await connect(81, 10);
-    await pause(1200);
+    const written = () => [countLines(spool, "snapshot_"), countLines(spool, "status.jsonl")] as const;
+    await waitUntil(() => written()[0] >= 6 && written()[1] >= 4, () => `${written()} snapshots and heartbeats`);
     const unchanged = await reload({
       ...base,
-      "dst-port": [80, 81],
+      "dst-port": "81,80", // the same ports, said in another way
       "snapshot-interval-sec": 0.2,
       "status-interval-sec": 0.5,
-    });
+    }, /reloaded: .*/);
     assert.match(unchanged, /reloaded: nothing changed/);
     assert.ok(await hasXdp(lab.server, "server"));
     assert.equal((await ibsr.end("SIGTERM")).code, 0);
@@ -77,10 +86,7 @@ testWith(
     assert.equal(sumTotals([snapshots[0]!]).get("80")!.syn, 10);
     assert.equal(sumTotals(snapshots).get("80")!.syn, 20);
     assert.equal(sumTotals(snapshots).get("81")!.syn, 10);
-    assert.ok(snapshots.length >= 6, `${snapshots.length} snapshots at 0.2 s`);
     assert.ok(snapshots.every(({ seq, run_id }, i) => seq === i && run_id === snapshots[0]!.run_id), "one run");
-    const beats = (await Deno.readTextFile(`${spool}/status.jsonl`)).trim().split("\n").map((line) => JSON.parse(line));
-    assert.ok(beats.length >= 4, `${beats.length} heartbeats at 0.5 s`);
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -92,17 +98,16 @@ testWith("kernel", "SIGHUP changes retention, names what needs a restart, and ke
   await Deno.mkdir(spool);
   for (let hour = 10; hour < 20; hour++) await Deno.writeTextFile(`${spool}/snapshot_20200101${hour}.jsonl`, "");
   const { ibsr, reload } = await startConfigured(lab, folder, base);
-  await pause(500);
   const segments = () => [...Deno.readDirSync(spool)].filter(({ name }) => name.startsWith("snapshot_")).length;
-  assert.equal(segments(), 11);
-  const log = await reload({ ...base, "max-files": 3, "map-size": 5000, iface: "client", user: "daemon" });
+  await waitUntil(() => segments() === 11, () => `${segments()} segments, not 10 and its own`);
+  const wanted = { ...base, "max-files": 3, "map-size": 5000, iface: "client", user: "daemon" };
+  const log = await reload(wanted, /user changed too.*/);
   assert.match(log, /reloaded: max-files changed/);
   for (const name of ["iface", "map-size", "user"]) {
     assert.match(log, new RegExp(`warning: ${name} changed too, and needs a restart: it stays as it was`));
   }
-  await pause(500);
-  assert.equal(segments(), 3);
-  const again = await reload({ ...base, "max-files": 3, "map-size": 5000 });
+  await waitUntil(() => segments() === 3, () => `${segments()} segments, not 3`);
+  const again = await reload({ ...base, "max-files": 3, "map-size": 5000 }, /map-size changed too.*/);
   assert.match(again, /warning: map-size changed too/);
   assert.ok(!again.includes("iface changed"), "it is what it was");
   assert.equal((await ibsr.end("SIGTERM")).code, 0);
@@ -116,14 +121,14 @@ testWith("kernel", "SIGHUP with a config file that is wrong changes nothing and 
   const folder = await Deno.makeTempDir(), spool = `${folder}/spool`;
   const base = { iface: "server", "out-dir": spool, "dst-port": 80, "snapshot-interval-sec": 0.2 };
   const { ibsr, reload } = await startConfigured(lab, folder, base);
-  const typo = await reload('{\n  "dst-prot": 443\n}');
+  const typo = await reload('{\n  "dst-prot": 443\n}', /did you mean.*/);
   assert.match(
     typo,
     /error: nothing is reloaded: Cannot use the config file: .*:2:3: "dst-prot"[^\n]*\n.*"dst-port"\?/,
   );
-  const none = await reload({ ...base, "dst-port": [] });
+  const none = await reload({ ...base, "dst-port": [] }, /no port to count/);
   assert.match(none, /error: nothing is reloaded: Cannot start: no port to count/);
-  const many = await reload({ ...base, "dst-port": "1-20000" });
+  const many = await reload({ ...base, "dst-port": "1-20000" }, /Cannot count.*/);
   assert.match(many, /error: nothing is reloaded: Cannot count 20000 ports: 257 fit without a restart/);
   await lab.serve([80]);
   await lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 4);
