@@ -103,3 +103,27 @@ Deno.test("commandHelp() names every option of every command, in at most 80 colu
     assert.ok(command.summary.length <= 59, command.summary);
   }
 });
+
+const BLOCKED = "an endpoint's port that fetch() blocks is refused at once, and no other";
+// Without the right to the network, so that nobody is asked: fetch() looks at the port first.
+Deno.test({ name: BLOCKED, permissions: { net: false } }, async () => {
+  const { options } = COMMANDS.find(({ name }) => name === "export s3")!;
+  const refusal = (port: number): string | undefined => {
+    const args = ["--bucket", "bucket", "--endpoint", `http://127.0.0.1:${port}`];
+    try {
+      resolveOptions(options, [readArguments(options, args).layer]);
+      return undefined;
+    } catch (error) {
+      assert.ok(error instanceof IbsrError && error.kind === "usage");
+      return error.message;
+    }
+  };
+  assert.match(
+    refusal(6000)!,
+    /^Cannot use --endpoint "http:\/\/127\.0\.0\.1:6000": expected a port other than 6000: /,
+  );
+  for (let port = 1; port < 65536; port++) {
+    const failure = await fetch(`http://127.0.0.1:${port}`).catch((error) => error);
+    assert.equal(refusal(port) !== undefined, !(failure instanceof Deno.errors.NotCapable), `${port}: ${failure}`);
+  }
+});

@@ -2,6 +2,7 @@
  * What `ibsr export s3` takes, and the kinds of text that only its options have.
  */
 import { isRegion } from "../../s3/region.ts";
+import { expectedPort } from "../blocked_ports.ts";
 import { CONFIGURED, defineCommand, SPOOL } from "../command.ts";
 import {
   choiceKind,
@@ -51,7 +52,9 @@ export const endpointKind: Kind<string> = {
   parse: (text) => {
     const url = URL.parse(text.replace("{bucket}", "bucket"));
     const isPlain = url && /^https?:$/.test(url.protocol) && !url.username && !url.search && !url.hash;
-    return isPlain ? { value: text } : { expected: "an http or https URL" };
+    if (!isPlain) return { expected: "an http or https URL" };
+    const expected = expectedPort(url);
+    return expected === undefined ? { value: text } : { expected };
   },
 };
 

@@ -1,6 +1,7 @@
 /**
  * What `ibsr fleet report` takes.
  */
+import { expectedPort } from "../blocked_ports.ts";
 import { COMMON, defineCommand } from "../command.ts";
 import { choiceKind, integerKind, type Kind, option, sizeKind, textKind } from "../options.ts";
 import { GATE_OPTIONS, POLICY_OPTIONS, REPORT_OPTIONS } from "./report.ts";
@@ -20,6 +21,8 @@ const engineKind: Kind<EngineName> = {
     if (!url || !/^https?:$/.test(url.protocol) || url.search || url.hash) {
       return { expected: "embedded, http://[USER@]HOST[:PORT] or https://[USER@]HOST[:PORT]" };
     }
+    const expected = expectedPort(url);
+    if (expected !== undefined) return { expected };
     const user = decodeURIComponent(url.username) || "default";
     url.username = "";
     return { value: { url, user, hasPassword } };
