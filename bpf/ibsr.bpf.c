@@ -2,11 +2,11 @@
 /*
  * The XDP program: counts TCP packets by source address and destination port, and always passes the packet.
  *
- * It owns two generations of maps and of settings. `control` refers to the settings in force, which name the
- * generation being written. The reader prepares the other settings and swaps the reference; the kernel answers
- * that system call only when no running program can still use the old one (synchronize_rcu, as for every map of
- * maps), so the old generation is read at rest and no count is lost or torn. Ports change the same way, between
- * two intervals. Map sizes are set before load; there is no other input, and no packet byte is kept.
+ * It owns two generations of maps and of slots. `settings` says which is being written. The reader says the other
+ * one there, and then updates `grace`, a map of maps that no program uses: the kernel answers that system call only
+ * when none runs any more that ran before it (synchronize_rcu, as for every map of maps), so the old generation is
+ * read at rest and no count is lost or torn. Ports change the same way, between two intervals. Map sizes are set
+ * before load; there is no other input, and no packet byte is kept.
  *
  * Built twice: with IBSR_FRAGS for multi-buffer frames (Linux 5.18), without it for everything older.
  */
@@ -26,7 +26,7 @@ _Static_assert(sizeof(struct ibsr_counters) == 40, "ibsr_counters");
 _Static_assert(sizeof(struct ibsr_syns) == 16, "ibsr_syns");
 _Static_assert(sizeof(struct ibsr_total) == 80, "ibsr_total");
 _Static_assert(sizeof(struct ibsr_skipped) == 40, "ibsr_skipped");
-_Static_assert(sizeof(struct ibsr_settings) == 131076, "ibsr_settings");
+_Static_assert(sizeof(struct ibsr_settings) == 262148, "ibsr_settings");
 
 /* Sizes of the LRU maps and of totals are set before load; these are the least they can be. */
 struct {
@@ -71,20 +71,27 @@ struct {
 	__type(value, struct ibsr_skipped);
 } skipped SEC(".maps");
 
-struct settings_map {
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ibsr_settings);
-} settings_0 SEC(".maps"), settings_1 SEC(".maps");
+} settings SEC(".maps");
+
+struct nothing_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nothing SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__array(values, struct settings_map);
-} control SEC(".maps") = {
-	.values = { &settings_0 },
+	__array(values, struct nothing_map);
+} grace SEC(".maps") = {
+	.values = { &nothing },
 };
 
 static __always_inline void skip(__u32 generation, int reason)
@@ -98,13 +105,10 @@ SEC(SECTION)
 int ibsr(struct xdp_md *ctx)
 {
 	__u32 first = 0;
-	void *in_force = bpf_map_lookup_elem(&control, &first);
+	struct ibsr_settings *in_force = bpf_map_lookup_elem(&settings, &first);
 	if (!in_force)
 		return XDP_PASS;
-	struct ibsr_settings *settings = bpf_map_lookup_elem(in_force, &first);
-	if (!settings)
-		return XDP_PASS;
-	__u32 generation = settings->generation & 1;
+	__u32 generation = *(volatile __u32 *)&in_force->generation & 1; /* once: it may change at any moment */
 
 	struct cursor cursor = { .at = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end, .ctx = ctx };
 	struct packet packet = {};
@@ -115,7 +119,7 @@ int ibsr(struct xdp_md *ctx)
 			skip(generation, skipped_as);
 		return XDP_PASS;
 	}
-	__u32 slot = settings->slot[bpf_ntohs(packet.port)];
+	__u32 slot = in_force->slot[generation][packet.port];
 	if (!slot) {
 		skip(generation, IBSR_OTHER_PORT);
 		return XDP_PASS;

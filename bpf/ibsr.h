@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 enum ibsr_limit {
-	IBSR_PORTS = 65536,   /* entries of ibsr_settings.slot: one a TCP port */
+	IBSR_PORTS = 65536,   /* slots of a generation in ibsr_settings: one a TCP port */
 	IBSR_GENERATIONS = 2, /* complete sets of maps: one is written while the other is read */
 	IBSR_VLAN_DEPTH = 2,  /* 802.1Q and 802.1ad tags walked; a third one ends the walk */
 	IBSR_EXT_DEPTH = 8,   /* IPv6 extension headers walked */
@@ -85,10 +85,13 @@ struct ibsr_skipped {
 	__u64 packets[IBSR_SKIPS];
 };
 
-/* The one value of settings_*: the generation to write, and the slot of each port (0: not monitored). */
+/*
+ * The one value of settings: the generation to write, and each generation's slots by port (0: not monitored). The port
+ * is in network order, so that the program takes it as it is in the packet.
+ */
 struct ibsr_settings {
 	__u32 generation;
-	__u16 slot[IBSR_PORTS];
+	__u16 slot[IBSR_GENERATIONS][IBSR_PORTS];
 };
 
 #endif

@@ -82,7 +82,7 @@ export const SKIPPED = {
 
 /** `struct ibsr_settings`: byte offsets of members, and its size. */
 export const SETTINGS = {
-  sizeof: 131076,
+  sizeof: 262148,
   generation: 0,
   slot: 4,
 } as const;

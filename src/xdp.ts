@@ -21,6 +21,7 @@ import {
   COUNTERS,
   KEY4,
   KEY6,
+  LIMIT,
   SETTINGS,
   SKIP,
   SKIPPED,
@@ -238,9 +239,10 @@ export function openProgram(
       readonly [number, number]
     >,
     totals: both("totals", 4, TOTAL.sizeof),
-    settings: both("settings", 4, SETTINGS.sizeof),
+    settings: mapFd("settings", 4, SETTINGS.sizeof),
     skipped: mapFd("skipped", 4, SKIPPED.sizeof),
-    control: mapFd("control", 4, 4),
+    grace: mapFd("grace", 4, 4),
+    nothing: mapFd("nothing", 4, 4),
   };
   const programFd = libbpf.bpf_program__fd(libbpf.bpf_object__find_program_by_name(object, cString("ibsr"))!);
   // libbpf reads /sys, which a bare chroot hasn't: then there is room for as many CPUs as any kernel supports.
@@ -256,35 +258,66 @@ export function openProgram(
   let wanted: readonly number[] = options.ports;
   const portsOf: [readonly number[] | undefined, readonly number[] | undefined] = [undefined, undefined];
 
-  /** Makes a generation's settings what is wanted. Only ever called for the one not in force, or before attach. */
-  const writeSettings = (of: 0 | 1) => {
-    if (portsOf[of] === wanted) return;
-    const bytes = new Uint8Array(SETTINGS.sizeof), view = new DataView(bytes.buffer);
-    view.setUint32(SETTINGS.generation, of, true);
-    wanted.forEach((port, i) => view.setUint16(SETTINGS.slot + 2 * port, i + 1, true));
-    const result = libbpf.bpf_map_update_elem(fds.settings[of], ZERO_KEY, bytes, 0n);
-    if (result !== 0) fail("Cannot set the ports to count", result);
+  const settings = pinned(SETTINGS.sizeof), settingsView = new DataView(settings.buffer);
+  const slotsOf = (of: 0 | 1) => new Uint16Array(settings.buffer, SETTINGS.slot + 2 * LIMIT.PORTS * of, LIMIT.PORTS);
+
+  /** Puts the settings in force. The kernel copies them over the old ones: what is the same stays so meanwhile. */
+  const putSettings = (action: string) => {
+    const result = libbpf.bpf_map_update_elem(fds.settings, ZERO_KEY, settings, 0n);
+    if (result !== 0) fail(action, result);
+  };
+
+  /**
+   * Makes a generation's ports what is wanted; whether they were not. Only ever called for the one that is not written,
+   * or before attach.
+   */
+  const writePorts = (of: 0 | 1): boolean => {
+    if (portsOf[of] === wanted) return false;
+    const slots = slotsOf(of).fill(0);
+    wanted.forEach((port, i) => slots[inNetworkOrder(port)] = i + 1);
+    putSettings("Cannot set the ports to count");
     portsOf[of] = wanted;
+    return true;
   };
 
   try {
-    writeSettings(generation); // before the first packet
+    writePorts(generation); // before the first packet
   } catch (error) {
     libbpf.bpf_object__close(object);
     throw error;
   }
 
-  /** Makes the other generation the one that is written; resolves when none can still write this one. */
-  const swapGeneration = async (): Promise<Reading["takenAt"]> => {
-    const next = generation === 0 ? 1 : 0;
-    writeSettings(next);
+  /** Resolves when no program runs any more that ran before. */
+  const waitForPrograms = async () => {
     const fd = pinned(4);
-    new DataView(fd.buffer).setInt32(0, fds.settings[next], true);
-    const takenAt = { monotonicMs: performance.now(), wallMs: Date.now() };
-    const result = await waiting.bpf_map_update_elem(fds.control, ZERO_KEY, fd, 0n);
-    if (result !== 0) fail("Cannot swap the generation of maps", result);
-    generation = next;
-    return takenAt;
+    new DataView(fd.buffer).setInt32(0, fds.nothing, true);
+    const result = await waiting.bpf_map_update_elem(fds.grace, ZERO_KEY, fd, 0n);
+    if (result !== 0) fail("Cannot wait for running programs", result);
+  };
+
+  /** The generation that is written no more, since when, and whether a running program may still do. */
+  let left: { of: 0 | 1; takenAt: Reading["takenAt"]; atRest: boolean } | undefined;
+
+  /** Makes the other generation the one that is written; resolves when none can still write this one. */
+  const swapGeneration = async (): Promise<NonNullable<typeof left>> => {
+    if (!left) {
+      const of = generation, next = of === 0 ? 1 : 0;
+      // Whoever sees the other generation must see its ports.
+      if (writePorts(next)) await waitForPrograms();
+      settingsView.setUint32(SETTINGS.generation, next, true);
+      const takenAt = { monotonicMs: performance.now(), wallMs: Date.now() };
+      try {
+        putSettings("Cannot swap the generation of maps");
+      } catch (error) {
+        settingsView.setUint32(SETTINGS.generation, of, true);
+        throw error;
+      }
+      generation = next;
+      left = { of, takenAt, atRest: false };
+    }
+    if (!left.atRest) await waitForPrograms();
+    left.atRest = true;
+    return left;
   };
 
   // ------------------------------------------------------------------------------------------------- reading
@@ -405,13 +438,11 @@ export function openProgram(
     drained.add(name);
   };
 
-  let swapped: { of: 0 | 1; takenAt: Reading["takenAt"] } | undefined;
   const read = async (): Promise<Reading> => {
     if (!draft) {
-      const of = generation;
-      swapped ??= { of, takenAt: await swapGeneration() };
-      draft = startDraft(swapped.of, swapped.takenAt);
-      swapped = undefined;
+      const { of, takenAt } = await swapGeneration();
+      draft = startDraft(of, takenAt);
+      left = undefined;
     }
     const { of, reading } = draft, { entries } = reading;
     for (const name of LRU_NAMES) {
@@ -556,6 +587,11 @@ export function openProgram(
       libbpf.bpf_object__close(object);
     },
   };
+}
+
+/** The number that a port in network order is to this machine, a little-endian one as the program is. */
+function inNetworkOrder(port: number): number {
+  return (port & 0xff) << 8 | port >> 8;
 }
 
 function emptyTable(keySize: number): Table {
