@@ -12,7 +12,6 @@ import { parseArgs } from "node:util";
 import { readKernelFile } from "../src/libc.ts";
 import { findLibbpf } from "../src/xdp.ts";
 import { evaluate, formatTable, type Result, type Section } from "./bench/rows.ts";
-import { run } from "./bench/run.ts";
 import { PROGRAM } from "./bench/program.ts";
 import { SNAPSHOT } from "./bench/snapshot.ts";
 import { REPLAY } from "./bench/replay.ts";
@@ -21,6 +20,7 @@ import { COLLECTOR } from "./bench/collector.ts";
 import { TRAFFIC } from "./bench/traffic.ts";
 import { REPORT } from "./bench/report.ts";
 import { SIMULATION } from "./bench/simulation.ts";
+import { runCommand } from "./run.ts";
 
 const SECTIONS: readonly Section[] = [PROGRAM, SNAPSHOT, COLLECTOR, TRAFFIC, REPLAY, REPORT, SIMULATION, EXPORT];
 
@@ -38,7 +38,7 @@ interface Machine {
 
 async function describeMachine(): Promise<Machine> {
   const config = JSON.parse(await Deno.readTextFile(new URL("../deno.json", import.meta.url)));
-  const firstLine = (command: string, args: string[]) => run(command, args).catch(() => "none\n");
+  const firstLine = (command: string, args: string[]) => runCommand(command, args).catch(() => "none\n");
   const commit = (await firstLine("git", ["-C", new URL("..", import.meta.url).pathname, "rev-parse", "HEAD"])).trim();
   const memory = Number(/MemTotal:\s+(\d+)/.exec(readKernelFile("/proc/meminfo") ?? "")?.[1] ?? 0) / 2 ** 20;
   return {
@@ -98,6 +98,6 @@ for (const section of SECTIONS.filter(({ name }) => only?.includes(name) ?? true
       args.write,
       replaceSection(await Deno.readTextFile(args.write), name, `${about}\n\n${table}`),
     );
-    await run(Deno.execPath(), ["fmt", "--quiet", args.write]);
+    await runCommand(Deno.execPath(), ["fmt", "--quiet", args.write]);
   }
 }

@@ -23,7 +23,7 @@ import {
   type Runtime,
   tryExecutable,
 } from "./compile/executable.ts";
-import { runCommand, runDeno } from "./compile/run.ts";
+import { runCommand, runDeno } from "./run.ts";
 import { type Materials, sha256, writeBill } from "./compile/sbom.ts";
 
 const root = `${resolve(import.meta.dirname!, "..")}/`;

@@ -2,6 +2,8 @@
  * Writes src/layout.ts from the BTF of bpf/layout.c: size and member offsets of each struct that is read or
  * written as bytes, and the constants of each enum. With `--check` it writes nothing and fails on a difference.
  */
+import { runCommand } from "./run.ts";
+
 interface BtfType {
   id: number;
   kind: string;
@@ -29,19 +31,13 @@ const STRUCTS: Record<string, string[] | "all"> = {
   bpf_prog_info: ["id", "name", "xlated_prog_len", "jited_prog_len", "verified_insns"],
 };
 
-async function run(command: string, args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(command, { args }).output();
-  if (!success) throw new Error(`Cannot run ${command}: ${new TextDecoder().decode(stderr).trim()}`);
-  return new TextDecoder().decode(stdout);
-}
-
 async function readBtf(root: string): Promise<BtfType[]> {
   const object = await Deno.makeTempFile({ suffix: ".o" });
   try {
     // The C library's headers ask for the host; BPF and the 64-bit hosts lay structs out alike.
     const host = [`-I/usr/include/${Deno.build.arch}-linux-gnu`, `-D__${Deno.build.arch}__`];
-    await run("clang", ["-g", "-target", "bpfel", ...host, "-c", `${root}bpf/layout.c`, "-o", object]);
-    return JSON.parse(await run("bpftool", ["btf", "dump", "file", object, "--json"])).types;
+    await runCommand("clang", ["-g", "-target", "bpfel", ...host, "-c", `${root}bpf/layout.c`, "-o", object]);
+    return JSON.parse(await runCommand("bpftool", ["btf", "dump", "file", object, "--json"])).types;
   } finally {
     await Deno.remove(object).catch(() => {});
   }

@@ -1,11 +1,11 @@
 /** What the collector takes of the host: to start, at rest, and under load. */
 import { readKernelFile } from "../../src/libc.ts";
 import { churningFrames, writePcap } from "../../tests/kernel/frames.ts";
-import { ibsrCommand, Lab, pause, run as runCommand } from "../../tests/kernel/lab.ts";
+import { ibsrCommand, Lab, pause } from "../../tests/kernel/lab.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
 import { frameOf } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
-import { run } from "./run.ts";
+import { runCommand } from "../run.ts";
 import { compilePrograms, loadFlood, openLoaded, time } from "./test_run.ts";
 
 const STARTS = 9, WINDOWS = 3, WINDOW_MS = 5000, SETTLE_MS = 2000;
@@ -58,8 +58,8 @@ async function measureStart(lab: Lab, folder: string): Promise<Row[]> {
   const [command, args] = ibsrCommand(["--help"]);
   const link = ["-n", lab.server, "link", "set", "dev", "server", "xdpdrv"];
   for (let n = 0; n < STARTS; n++) {
-    help.push(await elapsed(() => run(command, args)));
-    deno.push(await elapsed(() => run(Deno.execPath(), ["eval", "0"])));
+    help.push(await elapsed(() => runCommand(command, args)));
+    deno.push(await elapsed(() => runCommand(Deno.execPath(), ["eval", "0"])));
     const start = performance.now();
     const collector = await lab.collect(`${folder}/start${n}`, ["-p", String(PORT)]);
     attached.push(performance.now() - start);
@@ -148,7 +148,7 @@ async function measurePeak(
     const { stdout } = await lab.exec(lab.server, "ip", ["-details", "-json", "link", "show", "dev", "server"]);
     using flood = loadFlood(folder, openLoaded(JSON.parse(stdout)[0].xdp.prog.id));
     time(flood.fd, frameOf({ port: PORT, flags: ACK }), sources);
-    while (Number(await run("sh", ["-c", `cat ${spool}/*.jsonl 2>/dev/null | wc -c`])) < 90 * sources) {
+    while (Number(await runCommand("sh", ["-c", `cat ${spool}/*.jsonl 2>/dev/null | wc -c`])) < 90 * sources) {
       await pause(200);
     }
     peaks.push(Number(/VmHWM:\s+(\d+)/.exec(readKernelFile(`/proc/${collector.process.pid}/status`)!)![1]) / 1024);

@@ -3,7 +3,7 @@ import { churningFrames, writePcap } from "../../tests/kernel/frames.ts";
 import { ibsrCommand } from "../../tests/kernel/lab.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
 import type { Row, Section } from "./rows.ts";
-import { run } from "./run.ts";
+import { runCommand } from "../run.ts";
 
 const ROUNDS = 5, FRAMES = 500_000, PORT = 80;
 
@@ -21,7 +21,7 @@ export const REPLAY: Section = {
       const rates = { kernel: [] as number[], model: [] as number[], tcpdump: [] as number[] };
       const rate = async (command: string, args: string[]) => {
         const start = performance.now();
-        await run(command, args);
+        await runCommand(command, args);
         return FRAMES / (performance.now() - start) * 1000;
       };
       for (let round = 0; round < ROUNDS; round++) {

@@ -16,7 +16,7 @@ import { DEFAULT_LIMITS } from "../../src/report/gate_limits.ts";
 import { startObserverThread } from "../../src/report/observe_apart.ts";
 import { V8_FLAGS } from "../compile/permissions.ts";
 import type { Row, Section } from "./rows.ts";
-import { peakMb, runApart } from "./run.ts";
+import { peakMb, runApart } from "./apart.ts";
 import { countersOf, START_MS } from "./segments.ts";
 
 const ROUNDS = 5, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;

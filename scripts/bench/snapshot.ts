@@ -10,7 +10,8 @@ import { whatIsMissing } from "../../tests/needs.ts";
 import { V8_FLAGS } from "../compile/permissions.ts";
 import { frameOf } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
-import { peakMb, run, runApart } from "./run.ts";
+import { runCommand } from "../run.ts";
+import { peakMb, runApart } from "./apart.ts";
 import { compilePrograms, drain, loadFlood, openMap, time } from "./test_run.ts";
 
 /** A size, how often it is measured, and its goal. */
@@ -108,7 +109,7 @@ async function measureRounds(folder: string, entries: number, rounds: number): P
   for (let round = 0; round < rounds; round++) {
     time(flood.fd, ack, entries);
     const start = performance.now();
-    if (round < DUMPS) await run("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
+    if (round < DUMPS) await runCommand("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
     const dumped = performance.now();
     const count = drain(maps[generation]!.fd, { keySize: KEY4.sizeof, valueSize: COUNTERS.sizeof });
     const drained = performance.now();
@@ -142,9 +143,9 @@ export async function takeSnapshot(
 /** The maps of a program by name. */
 export async function findMaps(program: Program, names: string[]): Promise<{ id: number; fd: number }[]> {
   const programId = /prog_id:\s+(\d+)/.exec(await Deno.readTextFile(`/proc/self/fdinfo/${program.fd}`))![1]!;
-  const { map_ids } = JSON.parse(await run("bpftool", ["-j", "prog", "show", "id", programId]));
+  const { map_ids } = JSON.parse(await runCommand("bpftool", ["-j", "prog", "show", "id", programId]));
   const shown = await Promise.all(
-    (map_ids as number[]).map((id) => run("bpftool", ["-j", "map", "show", "id", `${id}`])),
+    (map_ids as number[]).map((id) => runCommand("bpftool", ["-j", "map", "show", "id", `${id}`])),
   );
   const maps: { id: number; name: string }[] = shown.map((text) => JSON.parse(text));
   return names.map((name) => {

@@ -6,7 +6,7 @@
  */
 import { BPF_TEST_RUN_OPTS } from "../../src/layout.ts";
 import { cString, pinned } from "../../src/libc.ts";
-import { run } from "./run.ts";
+import { runCommand } from "../run.ts";
 
 const libbpf = Deno.dlopen("libbpf.so.1", {
   bpf_object__open_file: { parameters: ["buffer", "pointer"], result: "pointer" }, // (const char *, const opts *)
@@ -50,7 +50,7 @@ export interface Loaded extends Disposable {
 export async function compilePrograms(folder: string): Promise<void> {
   const sources = new URL("programs/", import.meta.url).pathname;
   for (const { name } of Deno.readDirSync(sources)) {
-    await run("clang", [
+    await runCommand("clang", [
       ...["-O2", "-g", "-target", "bpfel", "-mcpu=v2", `-I/usr/include/${Deno.build.arch}-linux-gnu`],
       ...["-c", sources + name, "-o", `${folder}/${name.replace(".bpf.c", ".o")}`],
     ]);

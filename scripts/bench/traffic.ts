@@ -1,8 +1,8 @@
 /** What a TCP service loses to the program: its throughput and latency, beside an empty XDP program and none. */
-import { CLIENT, Lab, run as runCommand, SERVER } from "../../tests/kernel/lab.ts";
+import { CLIENT, Lab, SERVER } from "../../tests/kernel/lab.ts";
 import { whatIsMissing } from "../../tests/needs.ts";
 import type { Row, Section } from "./rows.ts";
-import { run } from "./run.ts";
+import { runCommand } from "../run.ts";
 import { compilePrograms } from "./test_run.ts";
 
 const ROUNDS = 9, MS = 1500, PORT = 80, ASKED_BYTES = 64;
@@ -36,7 +36,7 @@ async function measureTraffic(): Promise<Row[]> {
   await using lab = await Lab.create();
   try {
     await compilePrograms(folder);
-    await run("clang", ["-O2", "-pthread", new URL("load.c", import.meta.url).pathname, "-o", load]);
+    await runCommand("clang", ["-O2", "-pthread", new URL("load.c", import.meta.url).pathname, "-o", load]);
     const last = String(navigator.hardwareConcurrency - 1);
     const server = lab.start(lab.server, "taskset", ["-c", "0", load, "serve", String(PORT)]);
     await server.waitFor("listening");
@@ -87,7 +87,7 @@ async function attach(lab: Lab, state: State, folder: string): Promise<AsyncDisp
     async [Symbol.asyncDispose]() {
       const { code, stderr } = await collector.end("SIGTERM");
       if (code !== 0) throw new Error(stderr);
-      const written = await run("sh", ["-c", `cat ${spool}/*.jsonl | grep -c '"src_ip":"${CLIENT.v4}"'`]);
+      const written = await runCommand("sh", ["-c", `cat ${spool}/*.jsonl | grep -c '"src_ip":"${CLIENT.v4}"'`]);
       if (Number(written) === 0) throw new Error("nothing was counted");
       await Deno.remove(spool, { recursive: true });
     },

@@ -8,7 +8,7 @@
 import { resolve } from "node:path";
 import { joinChunks } from "./chunks.ts";
 import { HIDDEN } from "./permissions.ts";
-import { runDeno } from "./run.ts";
+import { runDeno } from "../run.ts";
 
 /** A bundle, and what other people's packages it has. */
 export interface Bundle {

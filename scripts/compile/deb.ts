@@ -3,7 +3,7 @@
  *
  * It knows the format of a binary package and nothing of ibsr; what is in the package is contents.ts.
  */
-import { runCommand } from "./run.ts";
+import { runCommand } from "../run.ts";
 
 /** A file of the package. */
 export interface PackageFile {

@@ -7,7 +7,7 @@
 import { Elf, type Machine } from "./elf.ts";
 import { embed, machineOf } from "./embed.ts";
 import { ADDED, HIDDEN, KEPT, PERMISSIONS, RUN, V8_FLAGS } from "./permissions.ts";
-import { runCommand, runDeno } from "./run.ts";
+import { runCommand, runDeno } from "../run.ts";
 
 /** How an executable is made: `compile` by `deno compile`, `embed` into Deno's own binary. */
 export type Kind = "compile" | "embed";

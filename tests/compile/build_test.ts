@@ -8,7 +8,7 @@ import { Elf, MACHINES, PT } from "../../scripts/compile/elf.ts";
 import { embed, type EmbedOptions } from "../../scripts/compile/embed.ts";
 import { compileBundle, embedBundle, tryExecutable } from "../../scripts/compile/executable.ts";
 import { PERMISSIONS } from "../../scripts/compile/permissions.ts";
-import { runCommand, runDeno } from "../../scripts/compile/run.ts";
+import { runCommand, runDeno } from "../../scripts/run.ts";
 import { sha256, writeBill } from "../../scripts/compile/sbom.ts";
 import { AARCH64_DENO, testWith } from "../needs.ts";
 import { Folder, start } from "./program.ts";

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { makeBundle } from "../../scripts/compile/bundle.ts";
 import { joinChunks } from "../../scripts/compile/chunks.ts";
-import { runDeno } from "../../scripts/compile/run.ts";
+import { runDeno } from "../../scripts/run.ts";
 import { testWith } from "../needs.ts";
 import { Folder } from "./program.ts";
 

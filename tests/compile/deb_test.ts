@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { buildDeb } from "../../scripts/compile/deb.ts";
 import { describePackage } from "../../scripts/compile/contents.ts";
 import { MACHINES } from "../../scripts/compile/elf.ts";
-import { runCommand } from "../../scripts/compile/run.ts";
+import { runCommand } from "../../scripts/run.ts";
 import { Lab } from "../kernel/lab.ts";
 import { Machine } from "../kernel/machine.ts";
 import { testWith } from "../needs.ts";

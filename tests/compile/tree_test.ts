@@ -2,7 +2,7 @@
  * The executable that counts: in a tree with nothing but two libraries, with file capabilities, and what it costs.
  */
 import assert from "node:assert/strict";
-import { runCommand } from "../../scripts/compile/run.ts";
+import { runCommand } from "../../scripts/run.ts";
 import { readSpool, sumTotals } from "../kernel/counts.ts";
 import { CLIENT, hasXdp, Lab, pause, type Running, SERVER } from "../kernel/lab.ts";
 import { testWith } from "../needs.ts";

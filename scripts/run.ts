@@ -1,4 +1,4 @@
-/** Commands that the build starts: they succeed, or what they said becomes the error. */
+/** Commands that scripts start: they succeed, or what they said becomes the error. */
 
 /** Where and with what a command runs; `env` is in addition to what is there. */
 export interface RunOptions {
