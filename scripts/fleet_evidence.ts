@@ -1,7 +1,7 @@
 /**
  * Evidence of a fleet that doesn't exist: for measurements and tests of `ibsr fleet`.
  *
- *     deno run --allow-all scripts/fleet_evidence.ts FOLDER [--hosts 100] [--hours 24] [--interval-sec 60]
+ *     deno task fleet-evidence FOLDER [--hosts 100] [--hours 24] [--interval-sec 60]
  *         [--sources 100] [--seed 1] [--compress zstd|none]
  *
  * Writes hourly segments as the collector does, at the paths that `ibsr export s3 --layout hive` gives them. The same

@@ -1,7 +1,7 @@
 /**
  * What `ibsr fleet report` takes: time, memory, bytes read, as its evidence grows.
  *
- *     deno run --allow-all scripts/fleet_sizing.ts FOLDER [--hosts 100] [--hours 24] [--sources 100] [--max-memory 4G]
+ *     deno task fleet-sizing FOLDER [--hosts 100] [--hours 24] [--sources 100] [--max-memory 4G]
  *         [--program PATH] [--wrap COMMAND]
  *
  * Starts a Ceph gateway (scripts/s3-server) in FOLDER, stores the evidence of a generated fleet as `ibsr export s3 --layout

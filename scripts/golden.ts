@@ -1,5 +1,5 @@
 /**
- * Writes what the situations of tests/golden come to, for review: `deno run -A scripts/golden.ts [NAME…]`.
+ * Writes what the situations of tests/golden come to, for review: `deno task golden [NAME…]`.
  */
 import { expectedPath, formatSummary, runSituation } from "../tests/golden/run.ts";
 import { SITUATIONS } from "../tests/golden/situations.ts";

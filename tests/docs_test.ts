@@ -257,6 +257,26 @@ Deno.test("every file that the documentation names in code is there", () => {
   assert.deepEqual(wrong, []);
 });
 
+Deno.test("every task says what it is for, and every script that can be run is in one or has a command of its own", () => {
+  const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))) as {
+    tasks: Record<string, { description: string; command: string }>;
+  };
+  for (const [name, { description }] of Object.entries(tasks)) assert.ok(description, `deno task ${name}`);
+  const scripts = [...Deno.readDirSync(new URL("scripts", ROOT))].filter(({ isFile }) => isFile).map(({ name }) =>
+    name
+  );
+  const read = (name: string) => Deno.readTextFileSync(new URL(`scripts/${name}`, ROOT));
+  const commands = [
+    ...Object.values(tasks).map(({ command }) => command),
+    ...scripts.filter((name) => !name.endsWith(".ts")).map(read),
+  ].join("\n");
+  const imported = scripts.filter((name) => name.endsWith(".ts")).map(read).join("\n");
+  const alone = scripts.filter((name) =>
+    name.endsWith(".ts") && !commands.includes(`scripts/${name}`) && !imported.includes(`"./${name}"`)
+  );
+  assert.deepEqual(alone, []);
+});
+
 Deno.test("the generated parts of the documentation are what `deno task docs` writes", async () => {
   for (const { path, text } of pages) {
     if (text.includes("<!-- generated:")) assert.equal(text, await renderPage(text), `${path}: deno task docs`);

@@ -225,7 +225,7 @@ for (const situation of SITUATIONS) {
       assert.ok(isDecision(JSON.parse(line)), ajv.errorsText(isDecision.errors));
     }
     const expected = Deno.readTextFileSync(expectedPath(situation.name));
-    assert.deepEqual(outcome.summary, JSON.parse(expected), "deno run -A scripts/golden.ts writes what is now");
+    assert.deepEqual(outcome.summary, JSON.parse(expected), "deno task golden writes what is now");
     assert.equal(formatSummary(outcome.summary), expected);
   });
 }
