@@ -257,6 +257,31 @@ Deno.test("every file that the documentation names in code is there", () => {
   assert.deepEqual(wrong, []);
 });
 
+/** What the rows of docs/architecture.md name in their first column: files and folders, as paths. */
+function listDrawn(text: string): string[] {
+  let folder = "src/";
+  return text.split("\n").flatMap((line) => {
+    const [, cell] = /^\| (.*?) +\|/.exec(line) ?? [], [, inside] = /^in `(\w+\/)`$/.exec(cell ?? "") ?? [];
+    if (cell === "where") folder = "src/";
+    else if (inside !== undefined) folder = `src/${inside}`;
+    else {return [...(cell ?? "").matchAll(/`([\w./]+)`/g)].map(([, name]) =>
+        /^(main\.ts|mod\.ts|bpf\/|scripts\/|tests\/)$/.test(name!) ? name! : folder + name
+      );}
+    return [];
+  });
+}
+
+Deno.test("docs/architecture.md names every module and folder once, and none that isn't there", () => {
+  const list = (folder: string): string[] =>
+    [...Deno.readDirSync(new URL(folder, ROOT))].filter(({ name }) => !name.endsWith(".d.ts")).flatMap((entry) =>
+      entry.isDirectory ? `${folder}${entry.name}/` : entry.name.endsWith(".ts") ? folder + entry.name : []
+    );
+  const drawn = listDrawn(pages.find(({ path }) => path === "docs/architecture.md")!.text);
+  const top = list("src/"), folders = top.filter((path) => path.endsWith("/"));
+  const there = ["main.ts", "mod.ts", "bpf/", "scripts/", "tests/", ...top, ...folders.flatMap(list)];
+  assert.deepEqual(drawn.toSorted(), there.toSorted());
+});
+
 Deno.test("every task says what it is for, and every script that can be run is in one or has a command of its own", () => {
   const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))) as {
     tasks: Record<string, { description: string; command: string }>;
