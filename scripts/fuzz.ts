@@ -4,14 +4,19 @@
  * Each packet must be passed, unchanged, and counted alike. Ends at the first that is not, and prints it as small as
  * it can be made, in the form of tests/vectors. The seed is printed: the same one gives the same packets.
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { compareFrames, openKernel, RUNNABLE } from "../tests/kernel/engine.ts";
 import { createRandom, mutateFrame, OTHER_PORTS, randomFrame } from "../tests/packets.ts";
 import { MONITORED_PORTS } from "../tests/vectors.ts";
 
 const BATCH = 20_000;
-const args = parseArgs(Deno.args, { string: ["packets", "seed"] });
-const packets = Number(args.packets ?? 1_000_000), seed = Number(args.seed ?? Date.now() % 1_000_000);
+const { values } = parseArgs({
+  options: {
+    packets: { type: "string", default: "1000000" },
+    seed: { type: "string", default: `${Date.now() % 1_000_000}` },
+  },
+});
+const packets = Number(values.packets), seed = Number(values.seed);
 if (!(packets > 0) || !Number.isInteger(seed)) throw new Error("usage: deno task fuzz --packets N --seed S");
 console.log(`${packets} packets, --seed ${seed}`);
 

@@ -4,12 +4,14 @@
  *
  * It runs the executable of IBSR_PROGRAM, else the source, in namespaces of its own. Needs root.
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { parseArgs } from "node:util";
 import { Lab } from "../tests/kernel/lab.ts";
 import { soak } from "../tests/kernel/soak.ts";
 
-const args = parseArgs(Deno.args, { string: ["minutes", "interval-ms"] });
-const minutes = Number(args.minutes ?? 30), intervalMs = Number(args["interval-ms"] ?? 100);
+const { values } = parseArgs({
+  options: { minutes: { type: "string", default: "30" }, "interval-ms": { type: "string", default: "100" } },
+});
+const minutes = Number(values.minutes), intervalMs = Number(values["interval-ms"]);
 if (!(minutes > 0) || !(intervalMs >= 20)) throw new Error("usage: deno task soak --minutes N --interval-ms N");
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => void Lab.disposeAll().finally(() => Deno.exit(130)));
