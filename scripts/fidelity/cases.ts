@@ -299,6 +299,7 @@ export function missingCaptures(): string | undefined {
   return captureDirectory() ? undefined : "captures of others (IBSR_PCAPS)";
 }
 
+/** All cases: each recording with each of its enforcements, and the captures. */
 export const CASES: readonly Case[] = [
   ...GENERATED.flatMap(({ enforcements, name, ...rest }) =>
     enforcements.map((enforcement): Case => ({

@@ -5,8 +5,10 @@ import { containsPrefix, parsePrefix } from "../../src/prefix.ts";
 
 /** Connections are SYNs. */
 export const UNITS = ["packets", "bytes", "syn"] as const;
+/** What is compared. */
 export type Unit = typeof UNITS[number];
 
+/** Bounds, as predicted. */
 export interface Range {
   lower: number;
   upper: number;
@@ -37,12 +39,15 @@ export interface Happened {
   counted: ReadonlyMap<string, { packets: number; bytes: number | undefined }>;
 }
 
+/** Nothing counted. */
 export const NOTHING: Amount = { packets: 0, bytes: 0, syn: 0 };
 
+/** A source and port as one text. */
 export function keyOf({ source, port }: { source: string; port: number }): string {
   return `${source} ${port}`;
 }
 
+/** Bounds as text; a number where they are one. */
 export function describe({ lower, upper }: Range): string {
   return lower === upper ? `${lower}` : `${lower}–${upper}`;
 }

@@ -88,6 +88,7 @@ export type ReadDrops = () => Promise<Drops>;
 
 type Apply = (lab: Lab, rules: string, folder: string) => Promise<ReadDrops>;
 
+/** What enforces. */
 export type Firewall = "nftables" | "ipset" | "xdp-filter";
 
 /** Puts the files of `ibsr rules` in force, as they say themselves; gives how to read what they drop. */
@@ -126,6 +127,7 @@ interface Timed {
 
 const isV6 = (source: string) => source.includes(":");
 
+/** Blocks that begin and end at given times: sets that are filled and emptied while traffic goes. */
 export const TIMED: Record<"nftables" | "ipset", Timed> = {
   nftables: {
     async prepare(lab, sources, folder) {

@@ -40,6 +40,7 @@ export interface LiveCase {
   neighbour: string;
 }
 
+/** The cases with real clients. */
 export const LIVE: readonly LiveCase[] = [
   { name: "live-v4", source: "10.77.1.9", neighbour: "10.77.1.10", target: SERVER.v4 },
   { name: "live-v6", source: "fd77::9", neighbour: "fd77::10", target: SERVER.v6 },

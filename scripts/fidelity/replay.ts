@@ -21,7 +21,9 @@ import { type Block, blockByInterval, blockByPacket } from "./schedule.ts";
 import { clearEdges, type Target } from "./traffic.ts";
 import { startWitness, type Witnessed } from "./witness.ts";
 
+/** The project's folder. */
 export const ROOT = new URL("../../", import.meta.url).pathname;
+/** Whom recordings are sent to: the lab's server. */
 export const TARGET: Target = { mac: "02:00:00:00:77:02", v4: SERVER.v4, v6: SERVER.v6 };
 
 /** Thresholds of the default policy; what isn't given is as `ibsr report` has it. */
@@ -36,6 +38,7 @@ export type Enforcement =
   /** The kernel's own rate limit beside an engine's policy that limits alike. */
   | { from: "limit"; by: "nftables"; sources: readonly string[]; rate: number; burst: number };
 
+/** A recording, and how what is predicted of it is enforced. */
 export interface Case {
   name: string;
   /** What is sent, for the page. */
@@ -47,6 +50,7 @@ export interface Case {
   enforcement: Enforcement;
 }
 
+/** What was predicted of a case, and what happened. */
 export interface Outcome {
   case: Case;
   frames: number;

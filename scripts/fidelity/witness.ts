@@ -12,6 +12,7 @@ export interface Seen {
   syn: number;
 }
 
+/** Packets before the firewall and behind it, by source and port. */
 export interface Witnessed {
   before: Map<string, Seen>;
   behind: Map<string, Seen>;

@@ -1,6 +1,7 @@
 /** The program's version, from deno.json, and how it was made. */
 import project from "../../deno.json" with { type: "json" };
 
+/** As `ibsr --version` says it. */
 export const VERSION: string = project.version;
 
 /** What runs: the source, or which kind of executable (scripts/compile.ts). */

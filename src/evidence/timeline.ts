@@ -54,6 +54,7 @@ export interface StreamSpans {
   spans: Span[];
 }
 
+/** What lines come to once they are in the order of time. */
 export interface Timeline {
   /** By hostname, then interface. */
   streams: StreamSpans[];

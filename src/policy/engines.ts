@@ -1,6 +1,6 @@
 /**
- * The engines whose policies can be simulated, and which of them a policy's files are for. A further one is a line here, one
- * in profiles.ts, and a directory beside this file. Pure.
+ * The engines whose policies can be simulated, and which of them a policy's files are for. A further one is a line here,
+ * one in profiles.ts, and a directory beside this file. Pure.
  */
 import { IbsrError } from "../errors.ts";
 import { type Document, readDocument } from "./document.ts";

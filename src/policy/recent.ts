@@ -27,6 +27,7 @@ export interface Seen {
   runBeginMs: number;
 }
 
+/** What rows have counted together. */
 export interface Sums {
   syn: number;
   handshakeAck: number;

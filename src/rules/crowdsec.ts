@@ -1,7 +1,8 @@
 /**
  * CrowdSec decisions for `cscli decisions import`, as JSON and as CSV.
  *
- * A decision is about an address or a range and has a duration; a reason, which decisions can be deleted by. Ports, and whether to drop at all, are the bouncer's.
+ * A decision is about an address or a range and has a duration; a reason, which decisions can be deleted by. Ports, and
+ * whether to drop at all, are the bouncer's.
  */
 import { escapeCsv } from "../escape.ts";
 import { formatNumberOf } from "../words.ts";

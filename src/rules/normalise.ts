@@ -41,6 +41,7 @@ export interface LeftOut {
   reason: string;
 }
 
+/** What must not be blocked, and how wide a block may be. */
 export interface Limits {
   /** Never blocked, besides the file's own exceptions. */
   allowlist: readonly Prefix[];

@@ -39,6 +39,7 @@ const bucketKind: Kind<string> = {
       : { expected: "a bucket's name, without s3:// and slashes" },
 };
 
+/** The name of a region. */
 export const regionKind: Kind<string> = {
   metavar: "REGION",
   json: ["string"],

@@ -25,6 +25,7 @@ export interface Source {
   country: string | undefined;
 }
 
+/** An empty one. */
 export function createBlacklist(): Blacklist {
   return { hosts: new Map(), counts: new Map(), subnets: new Map() };
 }

@@ -27,12 +27,14 @@ function costOf({ rate }: BucketRule): number {
   return Math.floor(SECOND_NS / rate);
 }
 
+/** A source's bucket, packet by packet. */
 export interface Bucket {
   /** Nanoseconds of credit; for the lossy kinds whole tokens, or the level of the leaky bucket. */
   credit: number;
   atMs: number | undefined;
 }
 
+/** The bucket of a source that was never seen. */
 export function createBucket(): Bucket {
   return { credit: 0, atMs: undefined };
 }
@@ -78,6 +80,7 @@ interface Credit {
 /** Ranges kept at once; those nearest to each other are taken together. */
 const MAX_CREDITS = 8;
 
+/** What is known of the bucket of a source that was never seen: it is full. */
 export function createBucketBounds(): BucketBounds {
   return { credits: [{ least: Infinity, most: Infinity }], atMs: 0 };
 }
@@ -225,6 +228,7 @@ function pareto<S extends { passed: number; credit: number }>(states: S[]): S[] 
 
 const SLOT_MS = 125, SLOTS = 8;
 
+/** A source's sliding window, packet by packet. */
 export interface Slide {
   anchorMs: number;
   lastMs: number;
@@ -232,6 +236,7 @@ export interface Slide {
   passed: Map<number, number>;
 }
 
+/** The window of a source that was never seen. */
 export function createSlide(): Slide {
   return { anchorMs: -Infinity, lastMs: -Infinity, passed: new Map() };
 }
@@ -263,6 +268,7 @@ export interface SlideBounds {
   last: { beginMs: number; endMs: number } | undefined;
 }
 
+/** What is known of the window of a source that was never seen: it is empty. */
 export function createSlideBounds(): SlideBounds {
   return { past: [], anchor: undefined, last: undefined };
 }

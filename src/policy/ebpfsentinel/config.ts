@@ -101,6 +101,7 @@ export interface DetectionRule {
   place: { line: number; column: number };
 }
 
+/** A rule's severity, in the engine's words. */
 export type Severity = "low" | "medium" | "high" | "critical";
 
 /** Which of a rule's matches are detections. */

@@ -66,6 +66,7 @@ const FORMATS = {
 /** Longest list that is read. */
 const MAX_LIST = 256 << 20;
 
+/** Reads the section; what is wrong with it is noted, never thrown. */
 export function readThreatIntel(field: Field): ThreatIntel {
   checkKeys(field, ["enabled", "mode", "country_confidence_boost", "feeds"], { code: "engine_ignores" });
   const boost = new Map<string, number>();

@@ -32,6 +32,7 @@ export interface Firewall {
   rules: FirewallRule[];
 }
 
+/** A rule of the firewall: what it asks of a packet, and what it does. */
 export interface FirewallRule {
   id: string;
   path: string;
@@ -116,6 +117,7 @@ const KEYS = [
 ];
 const FLAGS: Readonly<Record<string, number>> = { F: 1, S: 2, R: 4, P: 8, A: 16, U: 32 };
 
+/** Reads the section; what is wrong with it is noted, never thrown. */
 export function readFirewall(field: Field, { aliases, schedules }: { aliases: Aliases; schedules: Field }): Firewall {
   checkKeys(
     field,

@@ -93,6 +93,7 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
 };
 const ACTIONS = { drop: "drop", deny: "drop", block: "drop", pass: "pass", allow: "pass" } as const;
 
+/** Reads the section; what is wrong with it is noted, never thrown. */
 export function readRatelimit(field: Field): Ratelimit {
   checkKeys(
     field,
@@ -212,6 +213,7 @@ function readLimit(field: Field): Limit {
   };
 }
 
+/** Reads the section; what is wrong with it is noted, never thrown. */
 export function readDdos(field: Field, ratelimitEnabled: boolean): Ddos {
   const strict = { severity: "error" } as const;
   checkKeys(

@@ -8,8 +8,10 @@ import { asInteger, asMembers, asText, type Field, isPresent, note, require } fr
 /** `block` acts, `alert` only reports. */
 export type Mode = "alert" | "block";
 
+/** What a rule's protocol can be. */
 export type Protocol = "tcp" | "udp" | "icmp" | "any";
 
+/** What either dialect calls a mode. */
 export const MODES: Readonly<Record<string, Mode>> = {
   alert: "alert",
   monitor: "alert",
@@ -17,6 +19,7 @@ export const MODES: Readonly<Record<string, Mode>> = {
   block: "block",
   enforce: "block",
 };
+/** What either dialect calls a protocol. */
 export const PROTOCOLS: Readonly<Record<string, Protocol>> = {
   tcp: "tcp",
   udp: "udp",
@@ -24,8 +27,11 @@ export const PROTOCOLS: Readonly<Record<string, Protocol>> = {
   any: "any",
   "*": "any",
 };
+/** The range of an unsigned number of 32 bits. */
 export const U32 = { min: 0, max: 0xffff_ffff };
+/** The range of one of 64 bits. */
 export const U64 = { min: 0, max: 2n ** 64n - 1n };
+/** The range of a port, as the engine takes it. */
 export const PORT = { min: 0, max: 65535 };
 
 /** Numbers by country. The engine takes any key: one that is no country never applies. */

@@ -24,6 +24,7 @@ import type { Simulated } from "./sources.ts";
 const NAME = "ebpfsentinel";
 const PROFILES = PROFILES_OF.ebpfsentinel;
 
+/** eBPFsentinel. */
 export const ebpfsentinel: Engine = {
   name: NAME,
   profiles: PROFILES,

@@ -31,6 +31,7 @@ export interface Applied {
   denies: boolean;
 }
 
+/** What the firewall does with a packet. */
 export interface Verdict {
   decision: "pass" | "drop" | "maybe";
   /** The rule that decides, or the first that may drop; undefined for the default policy. */
@@ -52,6 +53,7 @@ type Answer = "yes" | "no" | "maybe";
 
 const SYN = 2, ACK = 16;
 
+/** Makes the rules ready to be asked, in the order in which the profile's engine goes through them. */
 export function compileFirewall(
   firewall: Firewall,
   { profile, zonesEnabled }: { profile: Profile; zonesEnabled: boolean },

@@ -18,6 +18,7 @@ export interface Classes {
   ack: Range;
 }
 
+/** What is known of a source's guards. */
 export interface GuardBounds {
   syn: GateBounds;
   rst: GateBounds;
@@ -26,8 +27,10 @@ export interface GuardBounds {
   halfOpen: Range;
 }
 
+/** A guard's name in rules and findings. */
 export type GuardName = "syn" | "rst" | "fin" | "half_open" | "ack";
 
+/** What is known of a source that was never seen. */
 export function createGuardBounds(): GuardBounds {
   return {
     syn: createGateBounds(),

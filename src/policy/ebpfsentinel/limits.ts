@@ -84,6 +84,7 @@ export interface LimitRule extends BucketRule {
   algorithm: Limit["algorithm"];
 }
 
+/** A limit as the bucket counts it, with the losses of the profile's engine. */
 export function bucketRule({ algorithm, rate, burst }: Limit, profile: Profile): LimitRule {
   const rule: LimitRule = { algorithm, rate, burst };
   if (profile === "code" && algorithm === "token_bucket") rule.lossy = "token";

@@ -64,6 +64,7 @@ export interface Surroundings {
 
 const FIN = 1, SYN = 2, RST = 4, ACK = 16;
 
+/** The engine with nothing counted and nobody blocked yet. */
 export function createPacketEngine(config: Config, { profile, destinations, listed }: Surroundings): PacketEngine {
   const { ips, ids } = config, blacklist = createBlacklist(), { byPort } = takeSlots(config, profile);
   const whitelist = createPrefixTable(ips.whitelist.map((prefix) => [prefix, true])),

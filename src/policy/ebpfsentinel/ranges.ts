@@ -4,6 +4,7 @@
 import type { Cells } from "../../evidence/interval.ts";
 import type { Range } from "./gate.ts";
 
+/** The sum of ranges that don't depend on each other. */
 export function sumRanges(ranges: readonly Range[]): Range {
   let lower = 0, upper = 0;
   for (const range of ranges) {

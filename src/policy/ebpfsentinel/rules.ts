@@ -23,6 +23,7 @@ export interface RuleTable {
 
 const NO_PAYLOAD = "it looks into payload or names, which aren't counted";
 
+/** All rules of a configuration, and how parts of the simulation find theirs. */
 export function listRules(config: Config, { profile, countries, feeds }: {
   profile: Profile;
   /** Whether countries of sources are known. */

@@ -116,6 +116,7 @@ export function describeRange({ least, most }: Alerts, one: string, many = `${on
   return formatRangeOf({ lower: least, upper: most }, one, many);
 }
 
+/** Says that intervals are long beside a rule's window; nothing where they are not. */
 export function noteCoarse(rule: string, windowMs: number, coarsestMs: number): Finding[] {
   if (coarsestMs <= windowMs / 5) return [];
   return [{
@@ -128,6 +129,7 @@ export function noteCoarse(rule: string, windowMs: number, coarsestMs: number): 
   }];
 }
 
+/** Says that a rule had more tracks to follow than it could; nothing where it had not. */
 export function noteCrowded(rule: string, everCrowded: boolean): Finding[] {
   if (!everCrowded) return [];
   return [{
