@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { listSegments } from "../src/segment.ts";
+import type { Spool } from "../src/spool.ts";
 import { AT, HOUR, line, names, open, read, readAll, withDirectory, write } from "./spools.ts";
 import { thrown } from "./thrown.ts";
 
@@ -127,27 +128,27 @@ Deno.test(
   }),
 );
 
-/** Waits until a compression has written something. */
-async function waitForCompression(directory: string): Promise<void> {
+/** A line that takes long to compress. */
+const heavy = Array.from({ length: 64 }, () => crypto.getRandomValues(new Uint8Array(1 << 15)).toHex()).join("");
+
+/** Seals a segment that takes long to compress; it is in the middle of that. */
+async function beginSealing(spool: Spool, directory: string): Promise<{ sealing: ReturnType<Spool["seal"]> }> {
+  await spool.append(line(heavy, 1 << 16), { at: AT });
+  const sealing = spool.seal();
   for (let n = 0; n < 5000; n++) {
     await new Promise((resolve) => setTimeout(resolve, 1));
     const temporary = [...Deno.readDirSync(directory)].find((entry) => entry.name.endsWith(".tmp"));
-    if (temporary && Deno.statSync(`${directory}/${temporary.name}`).size > 0) return;
+    if (temporary && Deno.statSync(`${directory}/${temporary.name}`).size > 0) return { sealing };
   }
   assert.fail("nothing is compressed");
 }
-
-/** A line that takes long to compress. */
-const heavy = Array.from({ length: 64 }, () => crypto.getRandomValues(new Uint8Array(1 << 15)).toHex()).join("");
 
 Deno.test(
   "seal() keeps the original when the compressed file does not hold the same",
   withDirectory(async (directory) => {
     using spool = open(directory, { compress: "gzip" });
     const path = `${directory}/snapshot_2026112103.open.jsonl`;
-    await spool.append(line(heavy, 1 << 16), { at: AT });
-    const sealing = spool.seal();
-    await waitForCompression(directory);
+    const { sealing } = await beginSealing(spool, directory);
     using file = Deno.openSync(path, { write: true });
     file.writeSync(encoder.encode("!"));
     const { sealed, warnings } = await sealing;
@@ -162,9 +163,7 @@ Deno.test(
   "a spool that is disposed of touches nothing any more, not even to end a compression",
   withDirectory(async (directory) => {
     const spool = open(directory, { compress: "gzip" });
-    await spool.append(line(heavy, 1 << 16), { at: AT });
-    const sealing = spool.seal();
-    await waitForCompression(directory);
+    const { sealing } = await beginSealing(spool, directory);
     spool[Symbol.dispose]();
     const { sealed, warnings } = await sealing;
     assert.deepEqual(sealed, []);
@@ -187,9 +186,7 @@ Deno.test(
   "openSpool() can be called as soon as the spool is disposed of in the middle of a compression",
   withDirectory(async (directory) => {
     const spool = open(directory, { compress: "gzip" });
-    await spool.append(line(heavy, 1 << 16), { at: AT });
-    const sealing = spool.seal();
-    await waitForCompression(directory);
+    const { sealing } = await beginSealing(spool, directory);
     spool[Symbol.dispose]();
     using next = open(directory, { compress: "gzip", at: AT + HOUR });
     assert.equal(next.recovered.length, 1);
