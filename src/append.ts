@@ -7,7 +7,7 @@
  * way, whose errors are the ones that are thrown.
  */
 import { alignedBytes, BLOCK, type DirectFile, openDirect } from "./libc.ts";
-import { attempt, writeAll } from "./segment.ts";
+import { attempt, writeAll } from "./files.ts";
 
 const NEWLINE = 10;
 /** Bytes written at once. */

@@ -8,10 +8,11 @@
 import { statfsSync } from "node:fs";
 import { toDelta } from "./counters.ts";
 import { type ErrorKind, IbsrError, reason } from "./errors.ts";
+import { parentOf } from "./files.ts";
 import { interfaceIndex, readKernelFile } from "./libc.ts";
 import { readObjects } from "./objects.ts";
 import { actAs, findUser, listKernelDirectory, missingCapabilities, readClockSync, readKernelLink } from "./process.ts";
-import { listSegments, parentOf } from "./segment.ts";
+import { listSegments } from "./segment.ts";
 import type { Limits } from "./spool.ts";
 import { formatBytes, formatCount } from "./words.ts";
 import { findAttached, findLibbpf, openProgram, type Program, type XdpMode } from "./xdp.ts";

@@ -10,6 +10,7 @@ import { lchownSync } from "node:fs";
 import { compactPorts } from "./address.ts";
 import { type Delta, toDelta } from "./counters.ts";
 import { IbsrError, reason } from "./errors.ts";
+import { parentOf, replaceFile } from "./files.ts";
 import { encodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
 import { releaseStartup, returnLargeBuffers } from "./libc.ts";
 import { log } from "./log.ts";
@@ -17,7 +18,6 @@ import { formatMetrics } from "./metrics.ts";
 import { type CompiledObject, type ObjectKind, readObjects } from "./objects.ts";
 import { actAs, becomeUser, effectiveUid, findUser, monotonicUsec, type Notify, type User } from "./process.ts";
 import { judge } from "./safety.ts";
-import { parentOf } from "./segment.ts";
 import { sleepUntil } from "./sleep.ts";
 import { encodeSnapshot, type Stream } from "./snapshot.ts";
 import { type Limits, openSpool, type Spool, type SpoolOptions } from "./spool.ts";
@@ -523,22 +523,5 @@ class Run {
 
   #recover(what: string, message: string): void {
     if (this.#failing.delete(what)) log("info", message);
-  }
-}
-
-/** Writes a file that everybody may read, whole: readers see the one before or this one. */
-function replaceFile(path: string, text: string): void {
-  const temporary = `${path}.${Deno.pid}`; // no `.prom`: the textfile collector leaves it alone
-  try {
-    Deno.writeTextFileSync(temporary, text, { createNew: true });
-    Deno.chmodSync(temporary, 0o644);
-    Deno.renameSync(temporary, path);
-  } catch (error) {
-    try {
-      Deno.removeSync(temporary);
-    } catch {
-      // It was not made.
-    }
-    throw error;
   }
 }

@@ -18,7 +18,8 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { PassThrough, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGunzip, createGzip, createZstdCompress, createZstdDecompress } from "node:zlib";
-import { IbsrError, reason } from "./errors.ts";
+import { IbsrError } from "./errors.ts";
+import { attempt } from "./files.ts";
 
 /** How a sealed segment is stored. */
 export type Compression = "none" | "zstd" | "gzip";
@@ -205,11 +206,6 @@ function decompressor(compression: Compression): Transform {
   return compression === "gzip" ? createGunzip() : createZstdDecompress();
 }
 
-/** Writes all of `bytes`: one write(2) may take only a part. */
-export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-}
-
 /** Fills `into`; returns whether the file was long enough. */
 function readAll(file: Deno.FsFile, into: Uint8Array): boolean {
   for (let at = 0; at < into.length;) {
@@ -218,28 +214,4 @@ function readAll(file: Deno.FsFile, into: Uint8Array): boolean {
     at += read;
   }
   return true;
-}
-
-/** The directory that a path is in. Not node:path's: loading that takes 4 MB, in a process that runs for years. */
-export function parentOf(path: string): string {
-  return path.replace(/\/*[^/]*\/*$/, "") || (path.startsWith("/") ? "/" : ".");
-}
-
-/** Makes a directory's entries durable: fsync(2) of a file does not reach its name. */
-export function syncDirectory(path: string): void {
-  using directory = Deno.openSync(path);
-  directory.syncSync();
-}
-
-/** Runs the file operations of `action`; an error of theirs is thrown as one of ours. */
-export function attempt<T>(action: string, operations: () => T): T {
-  try {
-    return operations();
-  } catch (cause) {
-    if (cause instanceof IbsrError) throw cause;
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    const kind = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
-    const hint = code === "ENOSPC" ? { hint: "`df` shows free space; --max-bytes bounds the spool" } : {};
-    throw new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { ...hint, cause });
-  }
 }

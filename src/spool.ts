@@ -17,21 +17,18 @@
  */
 import { appendLine, makeParts, type Parts } from "./append.ts";
 import { IbsrError, reason } from "./errors.ts";
+import { attempt, parentOf, syncDirectory, writeAll } from "./files.ts";
 import {
-  attempt,
   compressFile,
   type Compression,
   cutUnfinished,
   describe,
   isSame,
   isTwin,
-  parentOf,
   render,
   scan,
   type Segment,
   SUFFIX,
-  syncDirectory,
-  writeAll,
 } from "./segment.ts";
 
 /** When a segment ends: with the UTC hour, with the UTC day, or at a size (in bytes) and with the UTC day. */

@@ -1,7 +1,7 @@
 /** Segments as the collector writes them, made up: the same at each call. */
 import { COUNTER_NAMES, type Counters, type Delta, noCounters, type Rows, writeCounters } from "../../src/counters.ts";
 import { COUNTERS, KEY4 } from "../../src/layout.ts";
-import { writeAll } from "../../src/segment.ts";
+import { writeAll } from "../../src/files.ts";
 import { encodeSnapshot } from "../../src/snapshot.ts";
 
 /** From the year 2026 on. */

@@ -3,6 +3,7 @@
  */
 import { type Converter, createConverter, type LeftOut, streamOf } from "../convert.ts";
 import { EXIT, IbsrError, reason } from "../errors.ts";
+import { writeAll } from "../files.ts";
 import { listInputs } from "../input.ts";
 import { log } from "../log.ts";
 import { readSnapshots } from "../snapshot.ts";
@@ -70,7 +71,7 @@ async function convertFiles(paths: readonly string[], out: string): Promise<Conv
             stream.hour = hour;
           }
           const bytes = encoder.encode(text);
-          for (let at = 0; at < bytes.length;) at += stream.file!.writeSync(bytes.subarray(at));
+          writeAll(stream.file!, bytes);
         } catch (cause) {
           throw new IbsrError("storage", `Cannot write below ${out}: ${reason(cause)}`, { cause });
         }

@@ -3,7 +3,7 @@
  * nothing is enabled, started or stopped, and the next command is printed instead.
  */
 import { IbsrError, reason } from "../errors.ts";
-import { parentOf } from "../segment.ts";
+import { parentOf, replaceFile } from "../files.ts";
 import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
 import { choosePorts } from "./collect.ts";
 import type { Context } from "./command.ts";
@@ -132,9 +132,7 @@ function directoryBelow(root: string): string {
 function write(path: string, text: string): void {
   try {
     Deno.mkdirSync(parentOf(path), { recursive: true });
-    Deno.writeTextFileSync(`${path}.tmp`, text);
-    Deno.chmodSync(`${path}.tmp`, 0o644);
-    Deno.renameSync(`${path}.tmp`, path);
+    replaceFile(path, text);
   } catch (cause) {
     throw fileError(`write ${path}`, cause);
   }

@@ -6,7 +6,7 @@
  * and one without it holds none. Nothing else in the folder is touched.
  */
 import { createHash } from "node:crypto";
-import { attempt, syncDirectory, writeAll } from "../segment.ts";
+import { attempt, syncDirectory, writeAll } from "../files.ts";
 import type { Comparison } from "./compare.ts";
 import { renderComparisonHtml, renderComparisonMarkdown } from "./comparison_text.ts";
 import {

@@ -8,7 +8,8 @@
  * Histories are kept apart by target: endpoint, bucket and prefix.
  */
 import { IbsrError } from "../errors.ts";
-import { attempt, cutUnfinished, syncDirectory, writeAll } from "../segment.ts";
+import { attempt, syncDirectory, writeAll } from "../files.ts";
+import { cutUnfinished } from "../segment.ts";
 
 /** The ledger's file name. */
 export const LEDGER = "export.jsonl";

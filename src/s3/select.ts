@@ -6,7 +6,8 @@
  */
 import { globToRegExp } from "@std/path/posix/glob-to-regexp";
 import { IbsrError } from "../errors.ts";
-import { attempt, isTwin, parseSegmentName, type SegmentName, SUFFIX } from "../segment.ts";
+import { attempt } from "../files.ts";
+import { isTwin, parseSegmentName, type SegmentName, SUFFIX } from "../segment.ts";
 import { LEDGER } from "./ledger.ts";
 
 /** A file to upload. */

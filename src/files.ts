@@ -1,0 +1,50 @@
+/**
+ * Files, written so that nothing is lost or seen half: what the spool, the ledger, reports and units have in common.
+ */
+import { IbsrError, reason } from "./errors.ts";
+
+/** Runs the file operations of `action`; an error of theirs is thrown as one of ours. */
+export function attempt<T>(action: string, operations: () => T): T {
+  try {
+    return operations();
+  } catch (cause) {
+    if (cause instanceof IbsrError) throw cause;
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    const kind = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
+    const hint = code === "ENOSPC" ? { hint: "`df` shows free space; --max-bytes bounds the spool" } : {};
+    throw new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { ...hint, cause });
+  }
+}
+
+/** Writes all of `bytes`: one write(2) may take only a part. */
+export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+}
+
+/** Makes a directory's entries durable: fsync(2) of a file does not reach its name. */
+export function syncDirectory(path: string): void {
+  using directory = Deno.openSync(path);
+  directory.syncSync();
+}
+
+/** Writes a file that everybody may read, whole: readers see the one before or this one. */
+export function replaceFile(path: string, text: string): void {
+  const temporary = `${path}.${Deno.pid}`; // no ending that somebody reads: `.prom`, `.service`
+  try {
+    Deno.writeTextFileSync(temporary, text, { createNew: true });
+    Deno.chmodSync(temporary, 0o644);
+    Deno.renameSync(temporary, path);
+  } catch (error) {
+    try {
+      Deno.removeSync(temporary);
+    } catch {
+      // It was not made.
+    }
+    throw error;
+  }
+}
+
+/** The directory that a path is in. Not node:path's: loading that takes 4 MB, in a process that runs for years. */
+export function parentOf(path: string): string {
+  return path.replace(/\/*[^/]*\/*$/, "") || (path.startsWith("/") ? "/" : ".");
+}
