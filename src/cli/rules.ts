@@ -3,7 +3,7 @@
  */
 import { parseAllowlist } from "../allowlist.ts";
 import { IbsrError, nearest, reason } from "../errors.ts";
-import { readHostAddresses } from "../lockout.ts";
+import { readHostAddresses } from "../rules/lockout.ts";
 import { log } from "../log.ts";
 import type { Prefix } from "../prefix.ts";
 import type { Abilities } from "../rules/fit.ts";

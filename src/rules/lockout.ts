@@ -2,11 +2,11 @@
  * What this host must not block if it is to stay reachable: its own addresses, its gateways, its resolvers, and who
  * is logged in to it over SSH.
  */
-import { IbsrError, reason } from "./errors.ts";
-import { defaultGateways } from "./interfaces.ts";
-import { readKernelFile } from "./libc.ts";
-import { parsePrefix, prefixOf } from "./prefix.ts";
-import type { Protected } from "./rules/normalise.ts";
+import { IbsrError, reason } from "../errors.ts";
+import { defaultGateways } from "../interfaces.ts";
+import { readKernelFile } from "../libc.ts";
+import { parsePrefix, prefixOf } from "../prefix.ts";
+import type { Protected } from "./normalise.ts";
 
 /** The files that name resolvers; the second is what systemd-resolved asks behind 127.0.0.53. */
 const RESOLVERS = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
