@@ -202,7 +202,7 @@ function describeSummary({ outcomes, bytes, seconds, target, manifestKey }: Summ
   const uploaded = formatNumberOf(number("uploaded"), "object");
   const parts = [
     `uploaded ${uploaded} (${formatBytes(bytes)}) to ${target} in ${seconds.toFixed(1)} s`,
-    `${formatCount(number("unchanged"))} were there already`,
+    formatNumberOf(number("unchanged"), "was there already", "were there already"),
     `${formatCount(number("failed"))} failed`,
     ...number("untried") > 0 ? [`${formatCount(number("untried"))} not tried`] : [],
     ...manifestKey === undefined ? [] : [`manifest: ${manifestKey}`],

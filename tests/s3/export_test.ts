@@ -111,7 +111,7 @@ testWith("s3", "ibsr export s3 replaces nothing that others stored, unless told 
   assert.equal(new TextDecoder().decode(theirs), "theirs");
   const { code, stdout } = await exportFolder(folder, bucket, "--overwrite");
   assert.equal(code, 0);
-  assert.match(stdout, /^uploaded 1 object .*; 1 were there already/m);
+  assert.match(stdout, /^uploaded 1 object .*; 1 was there already/m);
   const ours = (await server.download(bucket)).get(`p/${segmentName(1)}`);
   assert.equal(new TextDecoder().decode(ours), segmentText(1));
 });
@@ -123,7 +123,7 @@ testWith("s3", "ibsr export s3 keeps a history for each bucket and prefix", asyn
     const { stdout } = await exportFolder(folder, bucket, "--prefix", prefix);
     assert.match(stdout, /^uploaded 1 object/m);
   }
-  assert.match((await exportFolder(folder, one)).stdout, /^uploaded 0 objects .*; 1 were there already/m);
+  assert.match((await exportFolder(folder, one)).stdout, /^uploaded 0 objects .*; 1 was there already/m);
   assert.deepEqual([...(await server.download(one)).keys()].sort(), [`p/${segmentName(1)}`, `q/${segmentName(1)}`]);
 });
 
