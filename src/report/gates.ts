@@ -207,11 +207,12 @@ function holdBound({ falsePositives: { legitimate, hit, point, upper } }: GateIn
   return { ...held, outcome: "unknown", reason };
 }
 
-function holdHalves({ halves }: GateInput, { fpLimit }: GateLimits): Held {
+function holdHalves({ halves, falsePositives }: GateInput, { fpLimit }: GateLimits): Held {
   if (!halves || halves.some((h) => h.upper === null)) {
     const lacking = (halves ?? []).flatMap(({ upper }, i) => upper === null ? [i === 0 ? "first" : "second"] : []);
     const where = lacking.length === 1 ? `the ${lacking[0]} half` : "either half";
-    const reason = `in ${where} of the time no source looks likely legitimate: ${IT_TAKES}`;
+    const what = falsePositives.upper === null ? "see fp_bound" : IT_TAKES;
+    const reason = `in ${where} of the time no source looks likely legitimate: ${what}`;
     return { value: null, limit: fpLimit, outcome: "unknown", reason };
   }
   const upper = Math.max(halves[0].upper!, halves[1].upper!), failing = halves.some((h) => h.point! > fpLimit);

@@ -23,7 +23,9 @@ export function describeAnswer(summary: Summary): string {
       shares(impact.share.packets)
     } of packets, ${shares(impact.share.bytes)} of bytes`,
     ...summary.rules.filter((rule) => rule.sources.possible > 0).map((rule) =>
-      `  ${rule.id.padEnd(13)} ${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${verdictOf(rule)})`
+      `  ${rule.id.padEnd(13)} ${sourcesOf(rule.sources)}: ${shares(rule.impact.share.syn)} of SYN (${
+        rule.verdict === summary.verdict ? rule.verdict : describeAlone(rule)
+      })`
     ),
     fp.upper === null
       ? "Would harm      unknown: no source looks likely legitimate yet (fp_bound says what that takes)"
@@ -77,10 +79,11 @@ function describeGate(gate: Gate): string {
   return `  ${OUTCOMES[gate.outcome].padEnd(8)}${gate.id.padEnd(12)} ${describeNumber(gate)}: ${gate.reason}`;
 }
 
-/** A rule's own verdict, and the gates that it doesn't pass by itself. */
-function verdictOf({ verdict, gates }: Pick<Summary["rules"][number], "verdict" | "gates">): string {
-  const open = gates.filter(({ outcome }) => outcome !== "pass").map(({ id }) => id);
-  return open.length === 0 ? verdict : `alone ${verdict}: ${open.join(", ")}`;
+/** The verdict of a rule by itself, where it isn't that of all, and the gates that make it. */
+function describeAlone({ verdict, gates }: Pick<Summary["rules"][number], "verdict" | "gates">): string {
+  const ids = (outcome: Gate["outcome"]) => gates.filter((gate) => gate.outcome === outcome).map(({ id }) => id);
+  const decisive = verdict === "NOT READY" ? ids("fail") : ids("unknown");
+  return `alone ${verdict}${decisive.length > 0 ? `: ${decisive.join(", ")}` : ""}`;
 }
 
 function sourcesOf({ certain, possible }: { certain: number; possible: number }): string {
