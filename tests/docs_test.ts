@@ -85,6 +85,9 @@ testWith("machine", "the collector of docs/deployment.md is a service by the com
   assert.match(stdout, /^\/etc\/ibsr\/ibsr\.jsonc: nothing is wrong$/m);
   assert.match(stdout, /^pass {2}interface v0 /m);
   assert.match(stdout, /^collector {2}running since /m);
+  const { stdout: scored } = await machine.exec("systemd-analyze", ["security", "--no-pager", "ibsr.service"]);
+  const [, score] = /Overall exposure level for ibsr\.service: ([\d.]+)/.exec(scored)!;
+  assert.equal(/rates it ([\d.]+) of 10/.exec(page.text)?.[1], score);
   await machine.exec("systemctl", ["disable", "--now", "ibsr.service"]);
   await machine.exec("ibsr", ["systemd", "uninstall"]);
 });
