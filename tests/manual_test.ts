@@ -5,8 +5,10 @@ import assert from "node:assert/strict";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { completionScript } from "../src/cli/completions.ts";
 import { manualPage } from "../src/cli/manual.ts";
+import { FORMAT_NAMES } from "../src/cli/tables/rules.ts";
 import { SHELLS } from "../src/cli/tables/program.ts";
 import { EXIT } from "../src/errors.ts";
+import { FORMATS } from "../src/rules/formats.ts";
 import { testWith } from "./needs.ts";
 
 const page = manualPage(COMMANDS, "1.2.3");
@@ -45,6 +47,10 @@ testWith("shells", "manualPage() is read by man without a warning", async () => 
   assert.match(new TextDecoder().decode(stdout), /--snapshot-interval-sec SEC/);
 });
 
+Deno.test("--format of ibsr rules offers the formats that there are", () => {
+  assert.deepEqual(FORMAT_NAMES, FORMATS.map(({ name }) => name));
+});
+
 Deno.test("completionScript() offers every command and option in every shell", () => {
   for (const shell of SHELLS) {
     const script = completionScript(shell, COMMANDS);
@@ -81,6 +87,8 @@ const CASES: [words: string[], offered: string[]][] = [
   [["config", "sh"], ["show"]],
   [["config", "show", "--js"], ["--json"]],
   [["export", "s3", "--buc"], ["--bucket"]],
+  [["rules", "-f", "nft"], ["nftables", "nftables-json"]],
+  [["rules", "--format", "s"], ["stix", "suricata"]],
 ];
 
 testWith("shells", "completionScript() completes words in bash", async () => {
@@ -117,10 +125,11 @@ testWith("shells", "completionScript() completes words in zsh", async () => {
     zpty -w -n shell $'ibsr collect --xdp-mode nat\\t\\n'
     zpty -w -n shell $'ibsr conv\\t\\n'
     zpty -w -n shell $'ibsr collect --snapshot\\t\\n'
+    zpty -w -n shell $'ibsr rules -f suri\\t\\n'
     sleep 1
     zpty -r -t shell output; while zpty -r -t shell more; do output+=$more; done
     print -r -- "$output"; zpty -d shell`);
-  for (const line of ["--xdp-mode native", "ibsr convert", "--snapshot-interval-sec"]) {
+  for (const line of ["--xdp-mode native", "ibsr convert", "--snapshot-interval-sec", "rules -f suricata"]) {
     assert.ok(said.includes(line), `${line} in ${JSON.stringify(said)}`);
   }
 });

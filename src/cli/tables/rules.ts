@@ -25,11 +25,18 @@ const interfaceKind: Kind<string> = {
       : { expected: "the name of an interface, without wildcards" },
 };
 
+/** The formats' names, in the order of rules/formats.ts, whose code is not loaded for help and completions. */
+export const FORMAT_NAMES = [
+  ...["nftables", "nftables-json", "ipset", "xdp-filter", "suricata", "fail2ban", "crowdsec", "crowdsec-csv"],
+  ...["ebpfsentinel", "ironpost", "cilium", "aws-waf", "aws-nacl", "stix", "plain", "csv"],
+];
+
 export const RULES_OPTIONS = {
-  format: option(textKind("FORMAT"), {
+  // Any text: who mistypes one is told the nearest.
+  format: option({ ...textKind("FORMAT"), choices: FORMAT_NAMES }, {
     group: "Rules",
     short: "f",
-    help: "Format to write: --list-formats shows all. Required.",
+    help: "Format to write: --list-formats says what each can. Required.",
   }),
   from: option(textKind("FILE"), { group: "Rules", default: "report/rules.json", help: "The report's rules.json." }),
   out: option(textKind("DIR"), {
