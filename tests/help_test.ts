@@ -9,7 +9,11 @@ import { testWith } from "./needs.ts";
 
 const page = { width: 80, color: false, isTerminal: true };
 
-Deno.test("programHelp() and firstSteps() fit 80 columns and name commands that exist", () => {
+Deno.test("programHelp() and firstSteps() fit 80 columns or 60, and name commands that exist", () => {
+  const narrow = { ...page, width: 60 };
+  for (const line of `${programHelp(COMMANDS, "1.2.3", narrow)}${firstSteps("1.2.3", narrow)}`.split("\n")) {
+    assert.ok(line.length <= 60, line);
+  }
   const all = programHelp(COMMANDS, "1.2.3", page), first = firstSteps("1.2.3", page);
   for (const line of `${all}${first}`.split("\n")) assert.ok(line.length <= 80, line);
   for (const { name } of COMMANDS) assert.ok(all.includes(`\n  ${name} `), name);

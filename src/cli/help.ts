@@ -68,34 +68,39 @@ export function programHelp(commands: readonly Described[], version: string, pag
     bold("Commands:"),
     ...rows,
     "",
-    "`ibsr` alone says what to do first; `ibsr COMMAND --help` lists its options.",
+    ...wrap("`ibsr` alone says what to do first; `ibsr COMMAND --help` lists its options.", page.width),
   ].join("\n") + "\n";
 }
 
 /** What to do first: for whoever types the program's name alone. */
 export function firstSteps(version: string, page: Page): string {
   const bold = (text: string) => page.color ? `\x1b[1m${text}\x1b[0m` : text;
+  const step = (command: string, does: string) => {
+    const line = `  ${command.padEnd(36)}  ${does}`;
+    return line.length <= page.width ? [line] : [`  ${command}`, `      ${does}`];
+  };
   return [
     ...describeProgram(version, page),
     "",
     bold("On a Linux host, as root:"),
-    "  ibsr safety                           why this can't hurt the host",
-    "  ibsr check -p 443                     would it work here? tries it",
-    "  ibsr collect -p 443 -o ./spool        count until Ctrl-C",
+    ...step("ibsr safety", "why this can't hurt the host"),
+    ...step("ibsr check -p 443", "would it work here? tries it"),
+    ...step("ibsr collect -p 443 -o ./spool", "count until Ctrl-C"),
     "",
     bold("Anywhere, without any rights:"),
-    "  ibsr replay -o ./spool capture.pcap   the same from a capture",
-    "  ibsr report -i ./spool -o ./report    what blocking would have done",
+    ...step("ibsr replay -o ./spool capture.pcap", "the same from a capture"),
+    ...step("ibsr report -i ./spool -o ./report", "what blocking would have done"),
     "",
-    "`ibsr --help` lists all commands; `ibsr COMMAND --help` has a command's options.",
+    ...wrap("`ibsr --help` lists all commands; `ibsr COMMAND --help` has a command's options.", page.width),
   ].join("\n") + "\n";
 }
 
 function describeProgram(version: string, page: Page): string[] {
-  const name = page.color ? `\x1b[1mibsr\x1b[0m ${version}` : `ibsr ${version}`;
+  const [first, ...rest] = wrap(`ibsr ${version}: what inline blocking would have done to real traffic.`, page.width);
   return [
-    `${name}: what inline blocking would have done to real traffic.`,
-    "It counts packets in XDP and always passes them. Everything else is offline.",
+    page.color ? first!.replace("ibsr", "\x1b[1mibsr\x1b[0m") : first!,
+    ...rest,
+    ...wrap("It counts packets in XDP and always passes them. Everything else is offline.", page.width),
   ];
 }
 
