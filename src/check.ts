@@ -14,7 +14,7 @@ import { readObjects } from "./objects.ts";
 import { actAs, findUser, listKernelDirectory, missingCapabilities, readClockSync, readKernelLink } from "./process.ts";
 import { listSegments } from "./segment.ts";
 import type { Limits } from "./spool.ts";
-import { formatBytes, formatCount } from "./words.ts";
+import { formatBytes, formatCount, formatNumberOf } from "./words.ts";
 import { findAttached, findLibbpf, openProgram, type Program, type XdpMode } from "./xdp.ts";
 
 /** What one check found. */
@@ -125,7 +125,8 @@ async function tryLoad(options: CheckOptions): Promise<{ check: Check; program?:
   try {
     const program = openProgram(await readObjects(), { mapSize: options.mapSize, ports: options.ports });
     const { verifiedInstructions, machineBytes } = program.statistics;
-    const detail = `loaded (${program.kind}): ${verifiedInstructions} instructions verified, ${machineBytes} bytes`;
+    const size = `${formatCount(verifiedInstructions)} instructions verified, ${formatCount(machineBytes)} bytes`;
+    const detail = `loaded (${program.kind}): ${size}`;
     return { check: { name: "program", verdict: "pass", detail }, program };
   } catch (error) {
     return { check: failure("program", error) };
@@ -187,7 +188,7 @@ async function checkInterface(name: string, program: Program | undefined, option
     using attachment = program.attach(name, options.mode);
     const { mode, refusal } = attachment;
     const frames = await watchFrames(program);
-    const saw = frames > 0 ? `saw ${frames} frames` : `saw no frame in ${WATCH_MS / 1000} s`;
+    const saw = frames > 0 ? `saw ${formatNumberOf(frames, "frame")}` : `saw no frame in ${WATCH_MS / 1000} s`;
     const detail = `${about}; attached in ${mode} mode, ${saw}, detached`;
     if (refusal === undefined) return { name: label, verdict: "pass", detail };
     return {

@@ -2,9 +2,10 @@
  * The layers of options: arguments, environment, config file, defaults; and what a wrong config file is told.
  */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { COLLECT_OPTIONS } from "../src/cli/tables/collect.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { environmentLayer, parseConfig, resolveCommand, variableOf } from "../src/cli/layers.ts";
+import { CONFIG_PATH, environmentLayer, parseConfig, resolveCommand, variableOf } from "../src/cli/layers.ts";
 import { readArguments, resolveOptions, sizeKind } from "../src/cli/options.ts";
 import { IbsrError } from "../src/errors.ts";
 import { ibsrCommand } from "./kernel/lab.ts";
@@ -217,6 +218,13 @@ Deno.test("ibsr config check says what is wrong and exits with 64, or that nothi
   await Deno.writeTextFile(path, '{ "dst-port": [443] }');
   const right = await ibsr(["config", "check"], { IBSR_CONFIG: path });
   assert.deepEqual([right.code, right.stdout, right.stderr], [0, `${path}: nothing is wrong\n`, ""]);
+  if (!existsSync(CONFIG_PATH)) {
+    const none = await ibsr(["config", "check"]);
+    assert.deepEqual([none.code, none.stdout], [0, `${CONFIG_PATH} is not there: the options' defaults hold\n`]);
+  }
+  const report = await ibsr(["config", "show", "report"]);
+  assert.match(report.stderr, /Cannot show the options of "report": it doesn't read the config file\n.*collect, check/);
+  assert.match((await ibsr(["config", "show", "reprot"])).stderr, /"reprot": there is no such command/);
   const stray = await ibsr(["config", "check", "--config", path], { IBSR_MAX_FILE: "1" });
   assert.equal(stray.code, 64);
   assert.match(stray.stderr, /Cannot use IBSR_MAX_FILE .*\n.*did you mean IBSR_MAX_FILES\?/);

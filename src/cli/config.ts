@@ -17,7 +17,9 @@ export function runConfigCheck(values: Values<typeof CONFIG_CHECK_OPTIONS>, cont
       hint: near ? `did you mean ${near}?` : "`ibsr config show` lists the variables' options",
     });
   }
-  context.print(`${pathOf(values.config, context)}: nothing is wrong\n`);
+  const path = pathOf(values.config, context);
+  // A file that is named must be there; the usual one need not.
+  context.print(isThere(path) ? `${path}: nothing is wrong\n` : `${path} is not there: the options' defaults hold\n`);
   return 0;
 }
 
@@ -26,8 +28,10 @@ export function runConfigShow(values: Values<typeof CONFIG_SHOW_OPTIONS>, contex
   const name = context.operands.join(" ") || "collect";
   const command = listReaders(context).find((c) => c.name === name);
   if (!command) {
-    throw new IbsrError("usage", `Cannot show the options of "${name}": no such command reads the config file`, {
-      hint: `one of: ${listReaders(context).map((c) => c.name).join(", ")}`,
+    const isCommand = context.commands.some((c) => c.name === name);
+    const state = isCommand ? "it doesn't read the config file" : "there is no such command";
+    throw new IbsrError("usage", `Cannot show the options of "${name}": ${state}`, {
+      hint: `those that read the file: ${listReaders(context).map((c) => c.name).join(", ")}`,
     });
   }
   const resolved = resolveCommand(command, onlyConfig(values.config), context);
@@ -56,6 +60,16 @@ function listReaders({ commands }: Context): Command[] {
 /** The file that is read, for messages. */
 function pathOf(config: string | undefined, { environment }: Context): string {
   return config ?? environment.IBSR_CONFIG ?? CONFIG_PATH;
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw cause; // it has just been read
+  }
 }
 
 function formatValue(value: unknown): string {

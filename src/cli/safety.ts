@@ -7,16 +7,20 @@ import { readObjects } from "../objects.ts";
 import { proveSafety, renderSafety, type SafetyReport, type VerifierStatistics } from "../safety.ts";
 import { openProgram } from "../xdp.ts";
 import type { Context } from "./command.ts";
+import { fitLines } from "./help.ts";
 import type { Values } from "./options.ts";
 import type { SAFETY_OPTIONS } from "./tables/safety.ts";
 
 /** `ibsr safety`: returns the exit code. */
-export async function runSafety(values: Values<typeof SAFETY_OPTIONS>, { operands, print }: Context): Promise<number> {
+export async function runSafety(
+  values: Values<typeof SAFETY_OPTIONS>,
+  { operands, print, page }: Context,
+): Promise<number> {
   const reports = await judgeObjects(operands);
   const text = values.json
     ? JSON.stringify(reports.map(({ name, report, verifier }) => ({ name, ...report, verifier })), null, 2) + "\n"
     : reports.map(({ name, report, verifier }) => `== ${name}\n${renderSafety(report, verifier)}`).join("\n");
-  print(text);
+  print(values.json ? text : fitLines(text, page));
   return reports.every(({ report }) => report.safe) ? 0 : EXIT.kernel;
 }
 
