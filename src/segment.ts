@@ -20,6 +20,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createGunzip, createGzip, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { IbsrError } from "./errors.ts";
 import { attempt } from "./files.ts";
+import { compareTexts } from "./words.ts";
 
 /** How a sealed segment is stored. */
 export type Compression = "none" | "zstd" | "gzip";
@@ -83,7 +84,7 @@ export function scan(directory: string): SegmentFile[] {
         files.push({ ...segment, path, temporary, bytes: Deno.lstatSync(path).size });
       }
       return files.sort((a, b) =>
-        a.start - b.start || a.sequence - b.sequence || compare(b.state, a.state) || compare(a.path, b.path)
+        a.start - b.start || a.sequence - b.sequence || compareTexts(b.state, a.state) || compareTexts(a.path, b.path)
       );
     } catch (error) {
       // A file was renamed or deleted between the two calls: it may be there by its next name.
@@ -126,10 +127,6 @@ export function parseSegmentName(name: string): (SegmentName & { temporary: bool
   };
   // A name that we would write otherwise (hour 24, number 0000) is a stranger's.
   return render(parsed) + (temporary ?? "") === name ? parsed : undefined;
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /**

@@ -16,6 +16,11 @@ export const PERCENT = "\u00a0%";
 /** A value that may be unknown. */
 export type Maybe = number | null | undefined;
 
+/** Which of two texts comes first, by UTF-16 code units: for `sort()`. */
+export function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 function isKnown(value: Maybe): value is number {
   return value !== null && value !== undefined && Number.isFinite(value);
 }

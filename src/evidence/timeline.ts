@@ -9,7 +9,7 @@
  */
 import type { Finding } from "../policy/policy.ts";
 import type { SnapshotMode } from "../snapshot.ts";
-import { formatNumberOf } from "../words.ts";
+import { compareTexts, formatNumberOf } from "../words.ts";
 import type { StreamName } from "./interval.ts";
 import type { Place } from "./rows.ts";
 
@@ -93,7 +93,7 @@ export function makeTimeline(
   for (const run of runs) chain(run, findings);
   const streams = groupStreams(runs.filter((run) => run.spans.length > 0), findings)
     .map(({ name, runs }) => ({ name, spans: mergeRuns(name, runs, findings) }))
-    .sort((a, b) => compareText(a.name.hostname, b.name.hostname) || compareText(a.name.iface, b.name.iface));
+    .sort((a, b) => compareTexts(a.name.hostname, b.name.hostname) || compareTexts(a.name.iface, b.name.iface));
   return { streams, duplicates, findings };
 }
 
@@ -370,8 +370,4 @@ function mergeRuns(name: StreamName, runs: readonly Run[], findings: Finding[]):
     });
   }
   return spans;
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -83,7 +83,8 @@ export function listDiffering(
   return differing.sort((a, b) => order(a) === order(b) ? 0 : order(b) - order(a)).slice(0, LISTED);
 }
 
-function medianOf(values: readonly number[]): number {
+/** The median of at least one value. */
+export function medianOf(values: readonly number[]): number {
   const sorted = Float64Array.from(values).sort(), middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

@@ -4,6 +4,7 @@
 import type { Sources, StreamName } from "../evidence/interval.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Range } from "../rules/ruleset.ts";
+import { compareTexts } from "../words.ts";
 import type { Affected, RuleHits } from "./effects.ts";
 import type { FalsePositives, SourceClass } from "./summary.ts";
 import { CLASSES, type Judgements, type TallyCounts } from "./tally.ts";
@@ -128,7 +129,7 @@ export function joinHarm(
   const connections = sum((h) => h.connections), blocked = sum((h) => h.blockedMs);
   const syn = harms.reduce((total, h) => total + h.legitimateSyn, 0);
   const listed = harms.flatMap((h) => h.listed);
-  listed.sort((a, b) => compare(a.hostname, b.hostname) || compare(a.source, b.source));
+  listed.sort((a, b) => compareTexts(a.hostname, b.hostname) || compareTexts(a.source, b.source));
   const ids = (pick: (harm: Harm) => Iterable<number>) => new Set(harms.flatMap((h) => [...pick(h)])).size;
   return {
     harm: {
@@ -155,8 +156,4 @@ export function joinHarm(
 function addRange(to: Range, { lower, upper }: Range): void {
   to.lower += lower;
   to.upper += upper;
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -10,6 +10,7 @@ import type { AssessedEvidence, AssessOptions } from "./assess.ts";
 import { type Bounder, createBounder, LEGITIMATE, type Networks } from "./bound.ts";
 import { compareBytes, listCandidates, type RuleDrop } from "./candidates.ts";
 import { blurOf, type Effects, impactOf, noDrop } from "./effects.ts";
+import { medianOf } from "./fleet.ts";
 import { type GateInput, judge } from "./gates.ts";
 import { type Harm, joinHarm } from "./harm.ts";
 import { describeLimits } from "./limits.ts";
@@ -96,7 +97,7 @@ export function summarise(all: Everything): Assessment {
     ...(options.policySha256 === undefined ? {} : { sha256: options.policySha256 }),
   };
   const maker = createRowMaker(sources, policy, options.allowlist);
-  const median = medianOf(effects.secondsToBlock);
+  const times = effects.secondsToBlock, median = times.length > 0 ? medianOf(times) : null;
   const named = results.flatMap((result) => result.shared).map((one) => ({ ...one, text: sources.text(one.source) }));
   const sharedAddresses = new Map(named.map(({ text, reason }) => [text, { source: text, reason }]));
 
@@ -330,12 +331,6 @@ function sumOf(watches: readonly Watch[], of: (watch: Watch) => { packets: numbe
 
 function trafficOf(watches: readonly Watch[], sources: number): Summary["traffic"] {
   return { ...sumOf(watches, (watch) => watch.total), sources };
-}
-
-function medianOf(values: readonly number[]): number | null {
-  if (values.length === 0) return null;
-  const sorted = Float64Array.from(values).sort(), middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** Would-be-blocked sources that several hosts have seen. */

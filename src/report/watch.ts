@@ -2,7 +2,7 @@
  * What was watched, and what was not: coverage, gaps, losses, runs and modes of a stream. Pure.
  */
 import { compactPorts } from "../address.ts";
-import { COUNTER_NAMES, type Counters, type NotCounted, SKIP_NAMES } from "../counters.ts";
+import { COUNTER_NAMES, type Counters, noCounters, type NotCounted, SKIP_NAMES } from "../counters.ts";
 import type { Interval, StreamName } from "../evidence/interval.ts";
 import { follows } from "../policy/recent.ts";
 import type { SnapshotMode } from "../snapshot.ts";
@@ -28,7 +28,7 @@ export interface Watch {
 
 /** Watches a stream; `add` is called with each interval in order. */
 export function createWatch(name: StreamName) {
-  const total = zero(), unattributed = zero(), lengths: number[] = [], gaps: StreamSummary["gaps"] = [];
+  const total = noCounters(), unattributed = noCounters(), lengths: number[] = [], gaps: StreamSummary["gaps"] = [];
   const runs = new Set<number>(), modes = new Set<SnapshotMode>(), ports = new Map<string, readonly number[]>();
   let before: Pick<Interval, "beginMs" | "endMs" | "runId"> | undefined,
     beginMs = Infinity,
@@ -97,8 +97,4 @@ export function createWatch(name: StreamName) {
 function longestFirst(gaps: StreamSummary["gaps"]): StreamSummary["gaps"] {
   const length = (gap: StreamSummary["gaps"][number]) => gap.to_unix_sec - gap.from_unix_sec;
   return gaps.sort((a, b) => length(b) - length(a) || a.from_unix_sec - b.from_unix_sec);
-}
-
-function zero(): Counters {
-  return Object.fromEntries(COUNTER_NAMES.map((field) => [field, 0])) as unknown as Counters;
 }
