@@ -5,7 +5,7 @@
  * The codes are those of `sysexits.h`, which systemd shows by name.
  */
 
-/** Exit code by kind of error. */
+/** Exit code by kind of error, from sysexits.h (sysexits.h(3head)). */
 export const EXIT = {
   usage: 64, // EX_USAGE: the command line or the config file is wrong
   data: 65, // EX_DATAERR: a snapshot, policy or capture file cannot be read as one

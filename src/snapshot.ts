@@ -338,6 +338,9 @@ export const MAX_LINE = 512 * 1024 * 1024;
 /**
  * The lines of a stream of bytes, empty ones left out, numbers from 1. A line without its newline at the end is
  * read like any other: whole, it is a snapshot; torn, it says so.
+ *
+ * @param bytes JSON lines in UTF-8, in pieces of any size.
+ * @param name What the errors of lines call the stream. They are given, not thrown; what `bytes` throws is.
  */
 export async function* readSnapshots(bytes: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line> {
   for await (const { number, text } of readLines(bytes)) {
@@ -417,8 +420,9 @@ async function* splitLines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Omi
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /**
- * A snapshot of any version from 3 on. Unknown keys are ignored.
+ * A snapshot of any version from 3 on, as src/snapshot.schema.json describes the newest. Unknown keys are ignored.
  *
+ * @param line A line of JSON, with or without its newline; as bytes, in UTF-8.
  * @throws {IbsrError} `data`, saying what is wrong with the line.
  */
 export function decodeSnapshot(line: Uint8Array | string): Snapshot {

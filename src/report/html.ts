@@ -20,7 +20,11 @@ import {
 } from "./sentences.ts";
 import type { Assessment, Gate, Summary } from "./summary.ts";
 
-/** The page, in pieces. */
+/**
+ * report.html, in pieces: joined they are a page that needs nothing else.
+ *
+ * @param assessment Only its summary and its rules are read; the most blocked sources are in the summary.
+ */
 export function* renderHtml({ summary, rules }: Assessment): Generator<string> {
   const title = `${summary.verdict} · IBSR report · ${
     formatSpan(summary.evidence.start_unix_sec, summary.evidence.end_unix_sec)

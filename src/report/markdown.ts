@@ -44,7 +44,11 @@ const CELL = 240;
 /** Rows of a table; the files of the report have all of them. */
 const SHOWN = 20;
 
-/** The report, in pieces. */
+/**
+ * report.md, in pieces: joined they are the report in short.
+ *
+ * @param assessment Only its summary and its rules are read; the first rules are in the text.
+ */
 export function* renderMarkdown({ summary, rules }: Assessment): Generator<string> {
   yield `# IBSR Report: ${summary.verdict}\n\n${escapeMarkdown(summary.verdict_reason)}\n\n`;
   for (const { title, big, of, basis } of [blockedHeadline(summary), harmHeadline(summary), unseenHeadline(summary)]) {
