@@ -87,6 +87,7 @@ const CASES: [words: string[], offered: string[]][] = [
   [["config", "sh"], ["show"]],
   [["config", "show", "--js"], ["--json"]],
   [["export", "s3", "--buc"], ["--bucket"]],
+  [["completions", ""], ["bash", "fish", "zsh"]],
   [["rules", "-f", "nft"], ["nftables", "nftables-json"]],
   [["rules", "--format", "s"], ["stix", "suricata"]],
 ];
@@ -126,10 +127,19 @@ testWith("shells", "completionScript() completes words in zsh", async () => {
     zpty -w -n shell $'ibsr conv\\t\\n'
     zpty -w -n shell $'ibsr collect --snapshot\\t\\n'
     zpty -w -n shell $'ibsr rules -f suri\\t\\n'
+    zpty -w -n shell $'ibsr completions fi\\t\\n'
     sleep 1
     zpty -r -t shell output; while zpty -r -t shell more; do output+=$more; done
     print -r -- "$output"; zpty -d shell`);
-  for (const line of ["--xdp-mode native", "ibsr convert", "--snapshot-interval-sec", "rules -f suricata"]) {
+  for (
+    const line of [
+      "--xdp-mode native",
+      "ibsr convert",
+      "--snapshot-interval-sec",
+      "rules -f suricata",
+      "completions fish",
+    ]
+  ) {
     assert.ok(said.includes(line), `${line} in ${JSON.stringify(said)}`);
   }
 });

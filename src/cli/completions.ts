@@ -39,6 +39,11 @@ function takesPaths(command: Described): boolean {
   return /PATH|FILE|DIR/.test(command.operands ?? "");
 }
 
+/** What an operand can be, where it is one of some words: `bash|zsh|fish`. */
+function operandWords({ operands = "" }: Described): string[] {
+  return /^[a-z]+(\|[a-z]+)+$/.test(operands) ? operands.split("|") : [];
+}
+
 /** The words that can come at each place of a command, by the words before: "" → collect, systemd; "systemd" → print. */
 function wordTree(commands: readonly Described[]): Map<string, { word: string; summary: string }[]> {
   const tree = new Map<string, { word: string; summary: string }[]>();
@@ -74,11 +79,17 @@ function bash(commands: readonly Described[]): string {
       const action = choices ? `_ibsr_words ${quote(choices.join(" "))}` : value ? actions[value] : "";
       return `\t\t${option.short ? `-${option.short} | ` : ""}--${name}) ${action ? `${action}; ` : ""}return ;;`;
     });
+    const operands = operandWords(command);
+    const operandAction = takesPaths(command)
+      ? actions.file
+      : operands.length > 0
+      ? `_ibsr_words ${quote(operands.join(" "))}`
+      : "";
     return [
       `\t${quote(`${command.name} `)}*)`,
       ...(values.length ? ["\t\tcase $before in", ...values, "\t\tesac"] : []),
       `\t\tif [[ $word == -* ]]; then _ibsr_words ${quote(names.join(" "))};` +
-      `${takesPaths(command) ? ` else ${actions.file};` : ""} fi ;;`,
+      `${operandAction === "" ? "" : ` else ${operandAction};`} fi ;;`,
     ].join("\n");
   });
   const words = [...wordTree(commands)].map(([before, next]) => {
@@ -126,6 +137,8 @@ function zsh(commands: readonly Described[]): string {
       return `${option.repeat ? "'*'" : ""}${names}${quote(rest)}`;
     });
     if (takesPaths(command)) specs.push("'*:path:_files'");
+    const operands = operandWords(command);
+    if (operands.length > 0) specs.push(quote(`:${operands.join("|")}:(${operands.join(" ")})`));
     return `\t${quote(`${command.name} `)}*) shift ${command.name.split(" ").length} words; ` +
       `(( CURRENT -= ${command.name.split(" ").length} )); _arguments -s \\\n\t\t${specs.join(" \\\n\t\t")} ;;`;
   });
@@ -187,6 +200,7 @@ function fish(commands: readonly Described[]): string {
       );
     }
     if (takesPaths(command)) lines.push(`${here} -F`);
+    for (const word of operandWords(command)) lines.push(`${here} -a ${word}`);
   }
   return lines.join("\n") + "\n";
 }

@@ -39,7 +39,11 @@ export const checkCommand = defineCommand({
   load: async () => (await import("../host.ts")).runCheck,
 });
 
-export const STATUS_OPTIONS = { ...SPOOL, ...JSON_OUTPUT, ...CONFIGURED };
+export const STATUS_OPTIONS = {
+  "out-dir": { ...SPOOL["out-dir"], help: "The collector's spool." },
+  ...JSON_OUTPUT,
+  ...CONFIGURED,
+};
 
 export const statusCommand = defineCommand({
   name: "status",
