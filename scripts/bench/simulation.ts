@@ -4,17 +4,16 @@
  * Intervals are made up in memory, a hundred that come again and again: nothing is read. A judgement is what an engine
  * says of a source and port in an interval: what it would have dropped, at least and at most.
  */
-import { createPrefixSet } from "../../src/allowlist.ts";
 import { formatAddress } from "../../src/address.ts";
 import { noCounters } from "../../src/counters.ts";
 import type { Interval, Sources } from "../../src/evidence/interval.ts";
-import { loadPolicy } from "../../src/cli/policy_files.ts";
 import { nativePolicy } from "../../src/policy/native.ts";
 import type { Policy } from "../../src/policy/policy.ts";
 import { assess } from "../../src/report/assess.ts";
 import { DEFAULT_LIMITS } from "../../src/report/gate_limits.ts";
 import { startObserverThread } from "../../src/report/observe_apart.ts";
 import { V8_FLAGS } from "../compile/permissions.ts";
+import { NATIVE, POLICIES } from "./policies.ts";
 import type { Row, Section } from "./rows.ts";
 import { peakMb, runApart } from "./apart.ts";
 import { countersOf, START_MS } from "./segments.ts";
@@ -22,43 +21,6 @@ import { countersOf, START_MS } from "./segments.ts";
 const ROUNDS = 5, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;
 /** For the rates, and the intervals of a week. */
 const INTERVALS = 2_000, WEEK = 7 * 8_640;
-
-const NATIVE = {
-  ...{ windowMs: 10_000, blockDurationMs: 300_000, synRate: 100, successRatio: 0.1, volSynRate: 500 },
-  ...{ volPacketRate: 1000, volByteRate: 1_000_000, sweepPorts: 20, aggregateBits: { v4: 32, v6: 128 } },
-  allowlist: createPrefixSet([]),
-};
-const EBPFSENTINEL = `agent: { interfaces: [eth0] }
-ips:
-  mode: block
-  auto_blacklist_threshold: 5
-  rules:
-    - id: web-hammer
-      severity: high
-      mode: block
-      protocol: tcp
-      dst_port: 443
-      threshold: { mode: both, count: 400, window: 60 }
-`;
-const IRONPOST = `[[rules]]
-id = "first"
-src_ip = "10.0.0.0"
-action = "block"
-description = "a flood"
-`;
-
-/** Policies by their engines' names. */
-const POLICIES: Record<string, () => Policy> = {
-  native: () => nativePolicy(NATIVE),
-  eBPFsentinel: () => load("ebpfsentinel.yaml", EBPFSENTINEL),
-  Ironpost: () => load("ironpost.toml", IRONPOST),
-};
-
-function load(path: string, text: string): Policy {
-  const { policy, findings } = loadPolicy([{ path, text }], { feeds: new Map(), hostAddresses: [], cpus: 4 });
-  if (!policy) throw new Error(`${path}: ${findings.map(({ message }) => message).join("; ")}`);
-  return policy;
-}
 
 export const SIMULATION: Section = {
   name: "simulation",
