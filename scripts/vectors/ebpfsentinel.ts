@@ -8,7 +8,8 @@ import type { Finding } from "../../src/policy/policy.ts";
 import { readDocument } from "../../src/policy/document.ts";
 import { openField } from "../../src/policy/read.ts";
 import type { Prefix } from "../../src/prefix.ts";
-import { createHostStates, type PortPackets, stepHost } from "../../src/policy/ebpfsentinel/blacklist_bounds.ts";
+import { createStepHost, type PortPackets } from "../../src/policy/ebpfsentinel/blacklist_bounds.ts";
+import { createHost, droppedSoFar } from "../../src/policy/ebpfsentinel/host_states.ts";
 import { countDetection, limitFor, type Source, ttlMs } from "../../src/policy/ebpfsentinel/blacklist.ts";
 import { boundTotal } from "../../src/policy/ebpfsentinel/bucket.ts";
 import { type Config, readConfig } from "../../src/policy/ebpfsentinel/config.ts";
@@ -135,7 +136,8 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
     lagMs: 0,
     dryRun: config.ips.mode === "alert",
   };
-  let states = createHostStates(), earliest: number | undefined, latest: number | undefined;
+  const host = createHost(), stepHost = createStepHost();
+  let earliest: number | undefined, latest: number | undefined;
   const gates = new Map([...slots.keys()].map((port) => [port, createGateBounds()]));
   const detected = { min: 0, max: 0 };
   for (const [t, group] of Map.groupBy(list, (cell) => cell.t)) {
@@ -148,13 +150,12 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
       detected.max += detections.upper;
       return { packets, matches, gate: { rule: slot.gate, state, detections } };
     });
-    const step = stepHost(rule, states, { ...interval, ports, refused: "never" });
+    const step = stepHost(rule, host, { ...interval, ports, refused: "never" });
     for (const { port, packets } of group) {
       const gate = slots.get(port)?.gate, state = gates.get(port);
       if (gate && state) advanceGate(gate, state, { lower: 0, upper: packets, ...interval });
     }
     if (step.begins !== "never" && earliest === undefined) [earliest, latest] = [t, interval.endMs / 1000];
-    states = step.states;
   }
   const placed = list.flatMap(({ t, dt, src, port, packets }) =>
     placeEvenly({ beginMs: t * 1000, endMs: (t + dt) * 1000, packets }).map((nowMs) => ({ nowMs, src, port }))
@@ -170,9 +171,9 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
   }
   return {
     dropped: {
-      min: Math.min(...states.map(({ dropped }) => dropped.lower)),
+      min: droppedSoFar(host).lower,
       nominal,
-      max: Math.max(...states.map(({ dropped }) => dropped.upper)),
+      max: droppedSoFar(host).upper,
     },
     detections: detected,
     first_block: earliest === undefined ? null : { nominal: blocks[0]?.[0], earliest, latest },

@@ -9,7 +9,8 @@
  * Detections need no time to act: of a port's packets those after the one that completes the count are dropped, and
  * how many these are is known even where the moment is not.
  */
-import { type GateBounds, type GateRule, type Matches, matchesAtLeast, matchesFor, type Range } from "./gate.ts";
+import { type GateBounds, type GateRule, matchesAtLeast, matchesFor, type Range } from "./gate.ts";
+import { createDraft, createState, type Host, type HostState } from "./host_states.ts";
 
 /** What decides about a source. */
 export interface BlockRule {
@@ -23,28 +24,6 @@ export interface BlockRule {
   dryRun: boolean;
 }
 
-/** One of the states that a source can be in. */
-export type HostState = Counting | Blocked;
-
-interface Counting {
-  blocked: false;
-  /** Detections so far, and when the first of them was. */
-  fewest: number;
-  most: number;
-  earliestMs: number;
-  latestMs: number;
-  /** Packets dropped on every way here. */
-  dropped: Range;
-}
-
-interface Blocked {
-  blocked: true;
-  /** When it ends. */
-  earliestMs: number;
-  latestMs: number;
-  dropped: Range;
-}
-
 /** The packets of a source to one port, in an interval. */
 export interface PortPackets {
   /** All of them. */
@@ -52,121 +31,245 @@ export interface PortPackets {
   /** Those that come as far as detection if nothing is blocked. */
   matches: Range;
   /** Undefined for ports without a rule that counts. */
-  gate: { rule: GateRule | undefined; state: GateBounds; detections: Range } | undefined;
+  gate: PortGate | undefined;
+}
+
+/** A rule that counts: its window, and what it detects in the interval. */
+export interface PortGate {
+  rule: GateRule | undefined;
+  state: GateBounds;
+  detections: Range;
 }
 
 /** An interval of a source. */
 export interface SourceInterval {
   beginMs: number;
   endMs: number;
-  ports: PortPackets[];
+  ports: readonly PortPackets[];
   /** Whether a block may be refused since the list is full: `always` where it can't hold any. */
   refused: "never" | "maybe" | "always";
 }
 
 /** What follows from an interval. */
 export interface HostStep {
-  states: HostState[];
-  /** Packets dropped, by port in the order given. */
-  dropped: Range[];
+  /** Packets dropped, by port in the order given; those behind are left from before. */
+  dropped: readonly Range[];
   /** Whether a block begins: in no way, in some ways, in every way. */
   begins: "never" | "maybe" | "always";
-  /** Whether the source is blocked from begin to end in every way. */
-  covered: boolean;
   /** Packets of each port that pass the blacklist, where that is less than all. */
   fewestPass: number;
 }
 
-/** States kept at once; more are taken together. */
-const MAX_STATES = 6;
-
-export function createHostStates(): HostState[] {
-  return [{
-    blocked: false,
-    fewest: 0,
-    most: 0,
-    earliestMs: -Infinity,
-    latestMs: -Infinity,
-    dropped: { lower: 0, upper: 0 },
-  }];
-}
-
-/** A way through the interval: what it leads to, and which packets pass on it. */
+/** A way through the interval, besides what it leads to: which packets pass on it. */
 interface Way {
-  next: HostState;
   begins: boolean;
   /** Packets dropped: all, none, or those that `fewest` and `most` leave. */
   drops: "all" | "none" | "some";
   /** Matches that pass at least. */
   fewest: number;
-  /** By port, matches that pass at most. */
-  most: (port: PortPackets) => number;
+  /** By port, matches that pass at most; undefined where all may. */
+  most: readonly number[] | undefined;
 }
 
-/** Takes every state through an interval. */
-export function stepHost(rule: BlockRule, states: readonly HostState[], interval: SourceInterval): HostStep {
-  const ways: Way[] = [];
-  const dropped: Range[] = interval.ports.map(() => ({ lower: Infinity, upper: 0 }));
-  const matches = interval.ports.reduce((sum, port) => sum + (port.gate ? port.matches.upper : 0), 0);
-  const following: HostState[] = [];
-  for (const state of states) {
-    const before = ways.length;
-    if (!state.blocked) stepCounting(rule, state, interval, ways);
-    else if (state.latestMs <= interval.beginMs) stepCounting(rule, countingAfter(rule, state), interval, ways);
-    else stepBlocked(rule, state, interval, ways);
-    for (const way of ways.slice(before)) {
-      const sum = { ...state.dropped };
-      for (const [i, port] of interval.ports.entries()) {
-        const drop = dropOf(way, port, matches);
-        dropped[i]!.lower = Math.min(dropped[i]!.lower, drop.lower);
-        dropped[i]!.upper = Math.max(dropped[i]!.upper, drop.upper);
-        sum.lower += drop.lower;
-        sum.upper += drop.upper;
+const NONE: Way = { begins: false, drops: "none", fewest: 0, most: undefined };
+const ALL: Way = { begins: false, drops: "all", fewest: 0, most: undefined };
+/** The count is not complete at the end, or was completed and refused. */
+const RESTART: Way = { begins: false, drops: "some", fewest: 0, most: undefined };
+
+/** Takes a source's states through an interval; what is returned is valid until the next call. */
+export type StepHost = (rule: BlockRule, host: Host, interval: SourceInterval) => HostStep;
+
+/** Makes room for the ways of one source at a time. */
+export function createStepHost(): StepHost {
+  const draft = createDraft(), dropped: Range[] = [], result: HostStep = { dropped, begins: "never", fewestPass: 0 };
+  const idle = createState();
+  const detections: Range = { lower: 0, upper: 0 };
+  let rule: BlockRule, interval: SourceInterval, allMatches = 0;
+  let ways = 0, starting = 0, fewestPass = Infinity, covered = 0;
+
+  /** Takes a way along to what it leads to. */
+  function takeWay(next: HostState, { begins, drops, fewest, most }: Way): void {
+    const { ports } = interval;
+    ways++;
+    if (begins) starting++;
+    if (drops !== "none") fewestPass = Math.min(fewestPass, drops === "all" ? 0 : fewest);
+    for (let i = 0; i < ports.length; i++) {
+      const { packets, matches, gate } = ports[i]!, sum = dropped[i]!;
+      let lower = 0, upper = 0;
+      if (drops === "all") lower = upper = packets;
+      else if (drops === "some") {
+        if (gate && most) lower = Math.max(0, matches.lower - most[i]!);
+        // The matches that must pass may be another port's.
+        upper = gate ? packets - Math.min(packets, Math.max(0, fewest - (allMatches - matches.upper))) : packets;
       }
-      following.push({ ...way.next, dropped: sum });
+      sum.lower = Math.min(sum.lower, lower);
+      sum.upper = Math.max(sum.upper, upper);
+      next.leastDropped += lower;
+      next.mostDropped += upper;
     }
+    next.leastDropped -= covered;
+    next.mostDropped -= covered;
   }
-  const starting = ways.filter((way) => way.begins).length;
-  return {
-    states: mergeStates(following),
-    dropped,
-    begins: starting === 0 ? "never" : starting === ways.length ? "always" : "maybe",
-    covered: ways.every((way) => way.drops === "all"),
-    fewestPass: Math.min(...ways.map((way) => way.drops === "all" ? 0 : way.drops === "none" ? Infinity : way.fewest)),
-  };
-}
 
-function dropOf(way: Way, port: PortPackets, allMatches: number): Range {
-  const { packets, matches, gate } = port;
-  if (way.drops !== "some") return way.drops === "all" ? { lower: packets, upper: packets } : { lower: 0, upper: 0 };
-  if (!gate) return { lower: 0, upper: packets };
-  return {
-    lower: Math.max(0, matches.lower - way.most(port)),
-    // The matches that must pass may be another port's.
-    upper: packets - Math.min(packets, Math.max(0, way.fewest - (allMatches - matches.upper))),
-  };
-}
-
-/** A source whose block is over. While it was blocked, nothing of it was counted: but for a dry run. */
-function countingAfter({ dryRun, limit, ttlMs }: BlockRule, { earliestMs, latestMs, dropped }: Blocked): Counting {
-  const none = { earliestMs: -Infinity, latestMs: -Infinity };
-  return {
-    blocked: false,
-    fewest: 0,
-    most: dryRun ? limit - 1 : 0,
-    ...(dryRun ? { earliestMs: earliestMs - ttlMs, latestMs } : none),
-    dropped,
-  };
-}
-
-/** Detections in the interval by all rules together. */
-function sumDetections(ports: readonly PortPackets[]): Range {
-  let lower = 0, upper = 0;
-  for (const { gate } of ports) {
-    lower += gate?.detections.lower ?? 0;
-    upper += gate?.detections.upper ?? 0;
+  /** A source whose block is over. While it was blocked, nothing of it was counted: but for a dry run. */
+  function countingAfter(state: HostState): HostState {
+    const { dryRun, limit, ttlMs } = rule;
+    idle.most = dryRun ? limit - 1 : 0;
+    idle.earliestMs = dryRun ? state.earliestMs - ttlMs : -Infinity;
+    idle.latestMs = dryRun ? state.latestMs : -Infinity;
+    idle.leastDropped = state.leastDropped;
+    idle.mostDropped = state.mostDropped;
+    return idle;
   }
-  return { lower, upper };
+
+  function stepCounting(state: HostState): void {
+    const { limit, ttlMs } = rule, { beginMs, endMs, refused } = interval;
+    if (detections.upper === 0) {
+      // It goes on as it was.
+      const next = draft.add(false, state);
+      next.fewest = state.fewest;
+      next.most = state.most;
+      next.earliestMs = state.earliestMs;
+      next.latestMs = state.latestMs;
+      return takeWay(next, NONE);
+    }
+    const over = state.most === 0 || beginMs - state.latestMs >= ttlMs;
+    const fewest = over ? 0 : state.fewest, most = over ? 0 : state.most;
+    let more = 0;
+    if (over) more = countWindows(ttlMs, beginMs, endMs);
+    else if (state.earliestMs + ttlMs <= beginMs) more = Math.ceil((endMs - beginMs) / ttlMs);
+    else if (state.earliestMs + ttlMs < endMs) more = Math.ceil((endMs - state.earliestMs - ttlMs) / ttlMs);
+    // Each window may end one detection short.
+    const needed = limit - fewest + wasted(more, limit);
+    const enough = limit - most;
+    const possible = detections.upper >= enough && refused !== "always" && !(ttlMs === 0 && limit > 1);
+    const certain = possible && detections.lower >= needed && refused === "never";
+    if (!certain) {
+      const next = draft.add(false, state);
+      if (limit === 1) {
+        next.earliestMs = next.latestMs = -Infinity;
+      } else {
+        const least = fewest + detections.lower, earliestMs = over ? beginMs : state.earliestMs;
+        next.fewest = Math.min(limit - 1, more > 0 ? Math.min(1, least) : least);
+        next.most = Math.min(limit - 1, most + detections.upper);
+        // The window of the last detection is open at it.
+        const reopened = detections.lower > 0 && ttlMs > 0;
+        next.earliestMs = reopened ? Math.max(earliestMs, beginMs - ttlMs) : earliestMs;
+        next.latestMs = over || more > 0 || fewest === 0 ? endMs : state.latestMs;
+      }
+      takeWay(next, NONE);
+    }
+    if (!possible) return;
+    takeTrigger(state, { from: beginMs, needed, enough, most: undefined });
+    // Refused, it is counted anew; the count may have been completed more than once.
+    if (refused === "maybe") takeWay(restarted(state), NONE);
+  }
+
+  function stepBlocked(state: HostState): void {
+    const { limit, ttlMs, dryRun } = rule, { beginMs, endMs, refused } = interval;
+    if (state.latestMs >= endMs) {
+      const next = draft.add(true, state);
+      next.earliestMs = Math.max(state.earliestMs, endMs);
+      next.latestMs = state.latestMs;
+      takeWay(next, ALL);
+    }
+    // One end is not part of an interval: a block until then covers it.
+    if (state.earliestMs >= endMs) return;
+    const from = Math.max(beginMs, state.earliestMs), enough = dryRun ? 1 : limit;
+    const needed = limit + wasted(countWindows(ttlMs, from, endMs), limit), most = listMatches(interval, needed);
+    const next = draft.add(false, state);
+    next.most = dryRun ? limit - 1 : Math.min(limit - 1, detections.upper);
+    next.earliestMs = dryRun ? -Infinity : from;
+    next.latestMs = endMs;
+    // One match more and the count would be complete.
+    takeWay(next, { begins: false, drops: "some", fewest: 0, most: most.map((matches) => matches - 1) });
+    if (detections.upper < enough || refused === "always") return;
+    takeTrigger(state, { from, needed, enough, most });
+    if (refused === "maybe") takeWay(restarted(state), RESTART);
+  }
+
+  /** What follows where the count is not complete, or was completed and refused. */
+  function restarted(state: HostState): HostState {
+    const next = draft.add(false, state);
+    next.most = rule.limit - 1;
+    next.earliestMs = interval.beginMs;
+    next.latestMs = interval.endMs;
+    return next;
+  }
+
+  /** The ways on which a block begins between `from` and the interval's end. */
+  function takeTrigger(state: HostState, { from, needed, enough, most }: {
+    from: number;
+    needed: number;
+    enough: number;
+    /** What `listMatches` says of `needed`, where that is known already. */
+    most: readonly number[] | undefined;
+  }): void {
+    const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports } = interval, drops = dryRun ? "none" : "some";
+    const fewest = dryRun ? 0 : fewestMatches(interval, enough), next = draft.add(true, state);
+    next.earliestMs = Math.max(from + ttlMs, endMs);
+    next.latestMs = endMs + ttlMs + lagMs;
+    if (from + ttlMs >= endMs) {
+      const passing = dryRun ? undefined : most ?? listMatches(interval, needed);
+      return takeWay(next, { begins: true, drops, fewest, most: passing });
+    }
+    // The block may end in the interval, and others begin: a window of counting for each.
+    const cycles = ttlMs > 0 ? Math.floor((endMs - from) / ttlMs) + 1 : Infinity;
+    const passing = ports.map((port) => port.gate?.rule ? Infinity : needed + cycles * limit);
+    takeWay(next, { begins: true, drops, fewest, most: passing });
+    takeWay(restarted(state), { begins: true, drops, fewest, most: passing });
+  }
+
+  /** Adds what so many blocks drop that go on throughout: all of it, and of the other states so much less. */
+  function takeCovered(host: Host, count: number): void {
+    const { ports } = interval;
+    for (let i = 0; i < ports.length; i++) {
+      const sum = dropped[i]!, { packets } = ports[i]!;
+      covered += packets;
+      sum.lower = Math.min(sum.lower, packets);
+      sum.upper = Math.max(sum.upper, packets);
+    }
+    host.dropped += covered;
+    ways += count;
+    fewestPass = 0;
+  }
+
+  return (ruleOfSource, host, intervalOfSource) => {
+    rule = ruleOfSource;
+    interval = intervalOfSource;
+    const { ports, beginMs, endMs } = interval, { states } = host;
+    detections.lower = detections.upper = allMatches = 0;
+    for (let i = 0; i < ports.length; i++) {
+      const { gate, matches } = ports[i]!;
+      if (i === dropped.length) dropped.push({ lower: 0, upper: 0 });
+      dropped[i]!.lower = Infinity;
+      dropped[i]!.upper = 0;
+      if (!gate) continue;
+      detections.lower += gate.detections.lower;
+      detections.upper += gate.detections.upper;
+      allMatches += matches.upper;
+    }
+    ways = starting = 0;
+    fewestPass = Infinity;
+    covered = 0;
+    // Blocks that cover the interval are the last of the states.
+    let open = 0;
+    while (open < states.length && !(states[open]!.blocked && states[open]!.earliestMs >= endMs)) open++;
+    if (open < states.length) takeCovered(host, states.length - open);
+    if (open === 1 && detections.upper === 0 && !states[0]!.blocked) takeWay(states[0]!, NONE);
+    else {
+      for (let i = 0; i < open; i++) {
+        const state = states[i]!;
+        if (!state.blocked) stepCounting(state);
+        else if (state.latestMs <= beginMs) stepCounting(countingAfter(state));
+        else stepBlocked(state);
+      }
+      if (open > 0) draft.replace(host, open);
+    }
+    result.begins = starting === 0 ? "never" : starting === ways ? "always" : "maybe";
+    result.fewestPass = fewestPass;
+    return result;
+  };
 }
 
 /** Windows of counting that can begin in [from, end] after the one that is open or opens first. */
@@ -180,174 +283,26 @@ function wasted(windows: number, limit: number): number {
   return limit > 1 ? windows * (limit - 1) : 0;
 }
 
-function stepCounting(rule: BlockRule, state: Counting, interval: SourceInterval, ways: Way[]): void {
-  const { limit, ttlMs } = rule, { beginMs, endMs, ports, refused } = interval, { dropped } = state;
-  const detections = sumDetections(ports), length = endMs - beginMs;
-  if (detections.upper === 0) {
-    ways.push({ next: state, begins: false, drops: "none", fewest: 0, most: () => Infinity });
-    return;
+/** By port, matches that may pass before `needed` detections are there. */
+function listMatches({ ports, beginMs, endMs }: SourceInterval, needed: number): number[] {
+  const list: number[] = [];
+  for (let i = 0; i < ports.length; i++) {
+    const { gate, matches: { lower, upper } } = ports[i]!;
+    list.push(gate ? matchesFor(gate.rule, gate.state, needed, { lower, upper, beginMs, endMs }) : Infinity);
   }
-  const over = state.most === 0 || beginMs - state.latestMs >= ttlMs;
-  const [fewest, most] = over ? [0, 0] : [state.fewest, state.most];
-  let more = 0;
-  if (over) more = countWindows(ttlMs, beginMs, endMs);
-  else if (state.earliestMs + ttlMs <= beginMs) more = Math.ceil(length / ttlMs);
-  else if (state.earliestMs + ttlMs < endMs) more = Math.ceil((endMs - state.earliestMs - ttlMs) / ttlMs);
-  // Each window may end one detection short.
-  const needed = limit - fewest + wasted(more, limit);
-  const enough = limit - most;
-  const possible = detections.upper >= enough && refused !== "always" && !(ttlMs === 0 && limit > 1);
-  const certain = possible && detections.lower >= needed && refused === "never";
-
-  const counting = (): Counting => {
-    if (limit === 1) return { ...(createHostStates()[0] as Counting), dropped };
-    const earliestMs = over ? beginMs : state.earliestMs;
-    return {
-      blocked: false,
-      fewest: Math.min(limit - 1, more > 0 ? Math.min(1, fewest + detections.lower) : fewest + detections.lower),
-      most: Math.min(limit - 1, most + detections.upper),
-      // The window of the last detection is open at it.
-      earliestMs: detections.lower > 0 && ttlMs > 0 ? Math.max(earliestMs, beginMs - ttlMs) : earliestMs,
-      latestMs: over || more > 0 || fewest === 0 ? endMs : state.latestMs,
-      dropped,
-    };
-  };
-  if (!certain) ways.push({ next: counting(), begins: false, drops: "none", fewest: 0, most: () => Infinity });
-  if (possible) pushTrigger({ rule, interval, ways, dropped, from: beginMs, needed, enough });
-  // Refused, it is counted anew; the count may have been completed more than once.
-  if (possible && refused === "maybe") ways.push({ ...restart(rule, interval, dropped), drops: "none" });
-}
-
-function stepBlocked(rule: BlockRule, state: Blocked, interval: SourceInterval, ways: Way[]): void {
-  const { limit, ttlMs } = rule, { beginMs, endMs, ports, refused } = interval, { dropped } = state;
-  if (state.latestMs >= endMs) {
-    const next: Blocked = { ...state, earliestMs: Math.max(state.earliestMs, endMs) };
-    ways.push({ next, begins: false, drops: "all", fewest: 0, most: () => 0 });
-  }
-  // One end is not part of an interval: a block until then covers it.
-  if (state.earliestMs >= endMs) return;
-  const from = Math.max(beginMs, state.earliestMs), detections = sumDetections(ports).upper;
-  const needed = limit + wasted(countWindows(ttlMs, from, endMs), limit);
-  const enough = rule.dryRun ? 1 : limit;
-  const most = (port: PortPackets) => matchesOf(port, needed, interval);
-  const next: Counting = {
-    blocked: false,
-    fewest: 0,
-    most: rule.dryRun ? limit - 1 : Math.min(limit - 1, detections),
-    earliestMs: rule.dryRun ? -Infinity : from,
-    latestMs: endMs,
-    dropped,
-  };
-  // One match more and the count would be complete.
-  ways.push({ next, begins: false, drops: "some", fewest: 0, most: (port) => most(port) - 1 });
-  if (detections < enough || refused === "always") return;
-  pushTrigger({ rule, interval, ways, dropped, from, needed, enough });
-  if (refused === "maybe") ways.push(restart(rule, interval, dropped));
-}
-
-/** The way on which the count is not complete, or was completed and refused, at the end. */
-function restart({ limit }: BlockRule, { beginMs, endMs }: SourceInterval, dropped: Range): Way {
-  const next: Counting = { blocked: false, fewest: 0, most: limit - 1, earliestMs: beginMs, latestMs: endMs, dropped };
-  return { next, begins: false, drops: "some", fewest: 0, most: () => Infinity };
-}
-
-/** The ways on which a block begins between `from` and the interval's end. */
-function pushTrigger(
-  { rule, interval, ways, dropped, from, needed, enough }: {
-    rule: BlockRule;
-    interval: SourceInterval;
-    ways: Way[];
-    dropped: Range;
-    from: number;
-    needed: number;
-    enough: number;
-  },
-): void {
-  const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports } = interval;
-  const until = { earliestMs: from + ttlMs, latestMs: endMs + ttlMs + lagMs };
-  const fewest = fewestMatches(ports, enough, interval);
-  if (from + ttlMs >= endMs) {
-    const most = (port: PortPackets) => matchesOf(port, needed, interval);
-    ways.push({
-      next: { blocked: true, ...until, dropped },
-      begins: true,
-      drops: dryRun ? "none" : "some",
-      fewest,
-      most,
-    });
-    return;
-  }
-  // The block may end in the interval, and others begin: a window of counting for each.
-  const cycles = ttlMs > 0 ? Math.floor((endMs - from) / ttlMs) + 1 : Infinity;
-  const most = (port: PortPackets) => port.gate?.rule ? Infinity : needed + cycles * limit;
-  const drops = dryRun ? "none" : "some";
-  ways.push({
-    next: { blocked: true, earliestMs: Math.max(until.earliestMs, endMs), latestMs: until.latestMs, dropped },
-    begins: true,
-    drops,
-    fewest,
-    most,
-  });
-  ways.push({ ...restart(rule, interval, dropped), begins: true, drops, fewest, most });
-}
-
-/** Matches of a port that may pass before `needed` detections are there. */
-function matchesOf({ gate, matches }: PortPackets, needed: number, { beginMs, endMs }: SourceInterval): number {
-  if (!gate) return Infinity;
-  return matchesFor(gate.rule, gate.state, needed, { ...matches, beginMs, endMs });
+  return list;
 }
 
 /** Matches that must pass before there can be `enough` detections. */
-function fewestMatches(ports: readonly PortPackets[], enough: number, { beginMs, endMs }: SourceInterval): number {
-  const counted = ports.filter(({ gate }) => gate);
-  const [only] = counted;
-  if (counted.length !== 1 || !only?.gate) return enough;
-  const all: Matches = { ...only.matches, beginMs, endMs };
-  const fewest = matchesAtLeast(only.gate.rule, only.gate.state, enough, all);
+function fewestMatches({ ports, beginMs, endMs }: SourceInterval, enough: number): number {
+  let only: PortPackets | undefined;
+  for (let i = 0; i < ports.length; i++) {
+    if (!ports[i]!.gate) continue;
+    if (only) return enough;
+    only = ports[i]!;
+  }
+  if (!only?.gate) return enough;
+  const { gate: { rule, state }, matches: { lower, upper } } = only;
+  const fewest = matchesAtLeast(rule, state, enough, { lower, upper, beginMs, endMs });
   return fewest === Infinity ? enough : fewest;
-}
-
-// -------------------------------------------------------------------------------------------------- few states
-
-/** As few states as say the same; those nearest to each other are taken together. */
-function mergeStates(states: readonly HostState[]): HostState[] {
-  let counting: Counting | undefined;
-  const blocked: Blocked[] = [];
-  for (const state of states) {
-    if (state.blocked) blocked.push({ ...state });
-    else counting = counting ? joinCounting(counting, state) : { ...state };
-  }
-  blocked.sort((a, b) => a.earliestMs - b.earliestMs || a.latestMs - b.latestMs);
-  const merged: Blocked[] = [];
-  for (const state of blocked) {
-    const last = merged.at(-1);
-    if (last && (state.earliestMs <= last.latestMs || merged.length >= MAX_STATES)) joinBlocked(last, state);
-    else merged.push(state);
-  }
-  return counting ? [counting, ...merged] : merged;
-}
-
-function joinRange(a: Range, b: Range): Range {
-  return { lower: Math.min(a.lower, b.lower), upper: Math.max(a.upper, b.upper) };
-}
-
-function joinCounting(a: Counting, b: Counting): Counting {
-  // A state without detections says nothing of when the first was.
-  const dropped = joinRange(a.dropped, b.dropped);
-  if (a.most === 0) return { ...b, fewest: 0, dropped };
-  if (b.most === 0) return { ...a, fewest: 0, dropped };
-  return {
-    blocked: false,
-    fewest: Math.min(a.fewest, b.fewest),
-    most: Math.max(a.most, b.most),
-    earliestMs: Math.min(a.earliestMs, b.earliestMs),
-    latestMs: Math.max(a.latestMs, b.latestMs),
-    dropped,
-  };
-}
-
-function joinBlocked(into: Blocked, from: Blocked): void {
-  into.earliestMs = Math.min(into.earliestMs, from.earliestMs);
-  into.latestMs = Math.max(into.latestMs, from.latestMs);
-  into.dropped = joinRange(into.dropped, from.dropped);
 }

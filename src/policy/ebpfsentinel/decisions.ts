@@ -1,34 +1,36 @@
 /**
  * Decisions as the contract wants them told. Pure.
+ *
+ * A policy may have hundreds of them an interval, most about the same times and limits: what they have in common is one
+ * object for all.
  */
 import type { Interval } from "../../evidence/interval.ts";
+import { atLeast } from "../../evidence/pairs.ts";
 import type { Decision } from "../policy.ts";
+import type { Limit } from "./config_limits.ts";
 import type { Slot } from "./detection.ts";
 import type { Range } from "./gate.ts";
-import type { Selected } from "./limits.ts";
+
 import type { RuleTable } from "./rules.ts";
 import { type Group, times } from "./sources.ts";
+
+/** An interval, and what decisions in it have in common. */
+export interface Moment {
+  interval: Interval;
+  window: Decision["window"];
+  fromMs: Decision["fromMs"];
+}
+
+export function momentOf(interval: Interval): Moment {
+  const { beginMs, endMs } = interval;
+  return { interval, window: times(interval), fromMs: { earliest: beginMs, latest: endMs } };
+}
 
 /** Who decides about whom, and when. */
 interface Place {
   rule: number;
   group: Group;
-  interval: Interval;
-}
-
-/** What decisions about a source in an interval have in common. */
-function decide(
-  { rule, group, interval }: Place,
-  { action, certain }: Pick<Decision, "action" | "certain">,
-): Pick<Decision, "rule" | "action" | "certain" | "source" | "window" | "fromMs"> {
-  return {
-    rule,
-    action,
-    certain,
-    source: group.source,
-    window: times(interval),
-    fromMs: { earliest: interval.beginMs, latest: interval.endMs },
-  };
+  moment: Moment;
 }
 
 /** Tells what a rule without state does to a source: at its first packet, and not again. */
@@ -37,18 +39,26 @@ export type DecideOnce = (
   decision: Place & { dropped: Range; action?: Decision["action"] },
 ) => void;
 
+const FOR_GOOD = { earliest: Infinity, latest: Infinity }, NO_THRESHOLDS = {};
+
 /** Starts a simulation's `DecideOnce`. */
 export function createDecideOnce(rules: RuleTable): DecideOnce {
-  const told = new Set<string>();
-  return (decisions, { dropped, action = "block", ...place }) => {
-    const { rule, group, interval } = place, key = `${rule} ${group.source}`;
-    if (told.has(key) || dropped.upper === 0 || (rules.isLimit(rule) && action !== "alert")) return;
-    told.add(key);
+  /** By rule and source, whether it was told. */
+  const told = rules.list.map(() => new Uint8Array(0));
+  return (decisions, { dropped, action = "block", rule, group, moment }) => {
+    const { source } = group, known = told[rule] = atLeast(told[rule]!, source + 1);
+    if (known[source] === 1 || dropped.upper === 0 || (rules.isLimit(rule) && action !== "alert")) return;
+    known[source] = 1;
     decisions.push({
-      ...decide(place, { action, certain: dropped.lower > 0 }),
-      untilMs: { earliest: Infinity, latest: Infinity },
-      measured: measure(group, interval),
-      thresholds: {},
+      rule,
+      action,
+      certain: dropped.lower > 0,
+      source,
+      window: moment.window,
+      fromMs: moment.fromMs,
+      untilMs: FOR_GOOD,
+      measured: measure(group, moment.interval),
+      thresholds: NO_THRESHOLDS,
       formula: "the rule matches",
     });
   };
@@ -57,65 +67,100 @@ export function createDecideOnce(rules: RuleTable): DecideOnce {
 /** What is dropped where that it is something is all that counts. */
 export const SURELY: Range = { lower: 1, upper: 1 };
 
-/** A source over a limit. */
-export function limitDecision(place: Place, { dropped, total, limit, action }: {
-  dropped: Range;
-  total: Range;
-  limit: Selected;
-  action: Decision["action"];
-}): Decision {
-  const { rate, burst, algorithm } = limit.limit, { beginMs, endMs } = place.interval;
-  return {
-    ...decide(place, { action, certain: dropped.lower > 0 }),
-    untilMs: { earliest: beginMs, latest: endMs },
-    measured: { packets: total.upper },
-    thresholds: { rate, burst },
-    formula: `${algorithm}: packets ≤ burst + rate × seconds`,
+/** Starts to tell of sources over a limit. */
+export function createLimitDecision() {
+  /** By limit: what is said of it. */
+  const said = new Map<Limit, Pick<Decision, "thresholds" | "formula">>();
+  const sayOf = ({ rate, burst, algorithm }: Limit) => {
+    return { thresholds: { rate, burst }, formula: `${algorithm}: packets ≤ burst + rate × seconds` };
+  };
+  return ({ rule, group, moment }: Place, { dropped, packets, limit, action }: {
+    dropped: Range;
+    packets: number;
+    limit: Limit;
+    action: Decision["action"];
+  }): Decision => {
+    let words = said.get(limit);
+    if (!words) said.set(limit, words = sayOf(limit));
+    return {
+      rule,
+      action,
+      certain: dropped.lower > 0,
+      source: group.source,
+      window: moment.window,
+      fromMs: moment.fromMs,
+      untilMs: moment.fromMs,
+      measured: { packets },
+      thresholds: words.thresholds,
+      formula: words.formula,
+    };
   };
 }
 
 /** Matches that are reported, and count towards nothing. */
-export function alertDecision(place: Place, { detections, certain, slot }: {
+export function alertDecision({ rule, group, moment }: Place, { detections, certain, slot }: {
   detections: Range;
   certain: boolean;
   slot: Slot;
 }): Decision {
-  const { gate } = slot, { endMs } = place.interval;
+  const { gate } = slot, { endMs } = moment.interval;
   return {
-    ...decide(place, { action: "alert", certain }),
+    rule,
+    action: "alert",
+    certain,
+    source: group.source,
+    window: moment.window,
+    fromMs: moment.fromMs,
     untilMs: { earliest: endMs, latest: endMs },
     measured: { detections: detections.upper },
-    thresholds: gate ? { count: gate.count, window: gate.windowMs / 1000 } : {},
+    thresholds: gate ? { count: gate.count, window: gate.windowMs / 1000 } : NO_THRESHOLDS,
     formula: gate ? `${gate.type}: ${gate.count} matches within ${gate.windowMs / 1000} s` : "each match",
   };
 }
 
-/** A source that is put on the blacklist: `detections` reached its limit, blocked for `ttlMs` and at most to `latest`. */
-export function blockDecision(place: Place, { detections, certain, enforced, ttlMs, latest, ttlS }: {
-  detections: Range;
-  certain: boolean;
-  enforced: boolean;
-  ttlMs: number;
-  latest: number;
-  ttlS: number;
-}): Decision {
-  const { group, interval } = place, { limit } = group.known;
-  return {
-    ...decide(place, { action: enforced ? "block" : "alert", certain }),
-    untilMs: { earliest: interval.beginMs + ttlMs, latest: Math.max(latest, interval.endMs + ttlMs) },
-    measured: { detections: detections.upper, ...measure(group, interval) },
-    thresholds: { auto_blacklist_threshold: limit, blacklist_ttl: ttlS },
-    formula: `detections ≥ ${limit} within ${ttlS || "∞"} s`,
+/**
+ * Starts to tell of sources that are put on the blacklist: `detections` reached its limit, blocked for `ttlMs` and at
+ * most to `latest`.
+ */
+export function createBlockDecision(
+  { rule, enforced, ttlMs, ttlS }: { rule: number; enforced: boolean; ttlMs: number; ttlS: number },
+) {
+  /** By limit: what is said of it. */
+  const said = new Map<number, Pick<Decision, "thresholds" | "formula">>();
+  const sayOf = (limit: number) => {
+    const thresholds = { auto_blacklist_threshold: limit, blacklist_ttl: ttlS };
+    return { thresholds, formula: `detections ≥ ${limit} within ${ttlS || "∞"} s` };
+  };
+  return (group: Group, { interval, window, fromMs }: Moment, { detections, certain, latest }: {
+    detections: number;
+    certain: boolean;
+    latest: number;
+  }): Decision => {
+    const { source, known: { limit } } = group, { packets, bytes, syn } = measure(group, interval);
+    let words = said.get(limit);
+    if (!words) said.set(limit, words = sayOf(limit));
+    return {
+      rule,
+      action: enforced ? "block" : "alert",
+      certain,
+      source,
+      window,
+      fromMs,
+      untilMs: { earliest: interval.beginMs + ttlMs, latest: Math.max(latest, interval.endMs + ttlMs) },
+      measured: { detections, packets, bytes, syn },
+      thresholds: words.thresholds,
+      formula: words.formula,
+    };
   };
 }
 
 /** Counters of a source in an interval: what a window held. */
 function measure({ from, to }: Group, { cells }: Interval): { packets: number; bytes: number; syn: number } {
-  const sum = { packets: 0, bytes: 0, syn: 0 };
+  let packets = 0, bytes = 0, syn = 0;
   for (let i = from; i < to; i++) {
-    sum.packets += cells.packets[i]!;
-    sum.bytes += cells.bytes[i]!;
-    sum.syn += cells.syn[i]!;
+    packets += cells.packets[i]!;
+    bytes += cells.bytes[i]!;
+    syn += cells.syn[i]!;
   }
-  return sum;
+  return { packets, bytes, syn };
 }

@@ -13,6 +13,8 @@ export type Profile = "seed" | "code";
 
 /** A slot's rule, and what its matches do. */
 export interface Slot {
+  /** Slots have numbers from 0. */
+  number: number;
   rule: DetectionRule;
   /** Whether detections of it count towards the blacklist. */
   feeds: boolean;
@@ -45,13 +47,17 @@ export function takeSlots({ ids, ips }: Pick<Config, "ids" | "ips">, profile: Pr
         const reason = `slot taken by ${rule.id}`;
         inert.push({ rule: before.rule, reason, takenBy: rule.id });
       }
-      byPort.set(rule.dstPort, slotOf(rule, { ids, ips }, profile));
+      byPort.set(rule.dstPort, { number: before?.number ?? byPort.size, ...slotOf(rule, { ids, ips }, profile) });
     }
   }
   return { byPort, inert };
 }
 
-function slotOf(rule: DetectionRule, { ids, ips }: Pick<Config, "ids" | "ips">, profile: Profile): Slot {
+function slotOf(
+  rule: DetectionRule,
+  { ids, ips }: Pick<Config, "ids" | "ips">,
+  profile: Profile,
+): Omit<Slot, "number"> {
   const gateOf = (threshold: DetectionRule["threshold"]): GateRule | undefined =>
     threshold && { type: threshold.type, count: threshold.count, windowMs: threshold.windowS * 1000 };
   const countryGates = rule.threshold && rule.countryThresholds

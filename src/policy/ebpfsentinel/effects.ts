@@ -23,8 +23,9 @@ export function challenged(dropped: Range, cells: Cells, { from, to }: { from: n
   return { lower: Math.max(0, dropped.lower - completed), upper: dropped.upper };
 }
 
-/** At most one entry a rule. */
-export function mergeStops(stops: readonly Stopped[]): Stopped[] {
+/** At most one entry a rule; the same list where there is no more. */
+export function mergeStops(stops: readonly Stopped[]): readonly Stopped[] {
+  if (stops.length < 2) return stops;
   const byRule = new Map<number, Stopped>();
   for (const stop of stops) {
     const present = byRule.get(stop.rule);
@@ -50,23 +51,16 @@ export function pushEffect(
   if (upper <= 0) return;
   const expected = Math.min(upper, Math.max(lower, likely)), share = packets === 0 ? 0 : expected / packets;
   const bytes = cells.bytes[i]!, syn = cells.syn[i]!;
-  const within = (value: Bounds): Bounds => ({
-    ...value,
-    expected: Math.min(value.upper, Math.max(value.lower, value.expected)),
-  });
+  const leastBytes = lower === packets ? bytes : Math.min(bytes, LEAST_FRAME * lower);
   effects.push({
     cell: i,
     rule,
     packets: { lower, expected, upper },
-    bytes: within({
-      lower: lower === packets ? bytes : Math.min(bytes, LEAST_FRAME * lower),
-      expected: share * bytes,
-      upper: Math.max(0, bytes - LEAST_FRAME * (packets - upper)),
-    }),
-    syn: within({
-      lower: Math.max(0, syn - (packets - lower)),
-      expected: share * syn,
-      upper: Math.min(syn, upper),
-    }),
+    bytes: boundsOf(leastBytes, share * bytes, Math.max(0, bytes - LEAST_FRAME * (packets - upper))),
+    syn: boundsOf(Math.max(0, syn - (packets - lower)), share * syn, Math.min(syn, upper)),
   });
+}
+
+function boundsOf(lower: number, likely: number, upper: number): Bounds {
+  return { lower, expected: Math.min(upper, Math.max(lower, likely)), upper };
 }

@@ -46,6 +46,8 @@ export interface Verdict {
 export interface CompiledFirewall {
   /** Whether no packet can be dropped. */
   letsAllPass: boolean;
+  /** Whether, besides, none would be in mode `block`: there is nothing to ask. */
+  isSilent: boolean;
   judge(flow: Flow): Verdict;
 }
 
@@ -70,9 +72,11 @@ export function compileFirewall(
   const list: typeof lockout = [...lockout, ...enabled.filter((rule) => !trie(rule)).map(listed)];
   list.sort((a, b) => a.priority - b.priority);
 
-  const denies = firewall.mode === "block" && enabled.some((rule) => appliedOf(rule).denies);
+  const denies = enabled.some((rule) => appliedOf(rule).denies), { enabled: asked, mode, defaultPolicy } = firewall;
+  const spares = defaultPolicy === "pass" && !zonesEnabled;
   return {
-    letsAllPass: !firewall.enabled || (!denies && firewall.defaultPolicy === "pass" && !zonesEnabled),
+    letsAllPass: !asked || (spares && !(denies && mode === "block")),
+    isSilent: !asked || (spares && !denies),
     judge(flow) {
       if (!firewall.enabled) return { decision: "pass", applied: undefined, wouldDrop: false, unknown: [] };
       const reachable: { applied: Applied | undefined; denies: boolean; maybe: boolean }[] = [];

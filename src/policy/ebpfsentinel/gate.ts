@@ -64,37 +64,37 @@ export function createGateBounds(): GateBounds {
   return { fewest: 0, most: 0, earliestMs: -Infinity, latestMs: -Infinity };
 }
 
+/** Whether the window that was open is over when the interval begins, so that its first match opens one. */
+function isFresh({ windowMs }: GateRule, { latestMs }: GateBounds, { beginMs }: Matches): boolean {
+  return beginMs - latestMs >= windowMs;
+}
+
 /** Windows that can open in the interval after the first of it: the one that was open, or a fresh one. */
-function countOpenings({ windowMs }: GateRule, gate: GateBounds, { beginMs, endMs }: Matches): {
-  fresh: boolean;
-  more: number;
-} {
+function countOpenings({ windowMs }: GateRule, gate: GateBounds, { beginMs, endMs }: Matches, fresh: boolean): number {
   // Starts lie a window's length apart, and of an interval one end is not part of it: nothing is as early as the
   // earliest start and as late as the end.
   const fitting = Math.ceil((endMs - beginMs) / windowMs);
-  if (beginMs - gate.latestMs >= windowMs) return { fresh: true, more: Math.max(0, fitting - 1) };
+  if (fresh) return Math.max(0, fitting - 1);
   const next = gate.earliestMs + windowMs;
-  if (next >= endMs) return { fresh: false, more: 0 };
-  if (next <= beginMs) return { fresh: false, more: fitting };
-  return { fresh: false, more: Math.ceil((endMs - next) / windowMs) };
+  if (next >= endMs) return 0;
+  return next <= beginMs ? fitting : Math.ceil((endMs - next) / windowMs);
 }
 
 /** How many of the matches get through, at least and at most. */
 export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches): Range {
   const { type, count: N } = rule, { lower: m, upper: M } = matches;
   if (M === 0) return { lower: 0, upper: 0 };
-  const { fresh, more } = countOpenings(rule, gate, matches);
-  const [n, N0] = fresh ? [0, 0] : [gate.fewest, gate.most];
+  const fresh = isFresh(rule, gate, matches), more = countOpenings(rule, gate, matches, fresh);
+  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   if (type === "limit") {
     return { lower: Math.min(m, Math.max(0, N - N0)), upper: Math.min(M, Math.max(0, N - n) + more * N) };
   }
   if (type === "threshold") {
-    const known = n === N0;
-    const through = (k: number) => Math.floor((n + k) / N) - Math.floor(n / N);
+    const known = n === N0, before = Math.floor(n / N);
     // Each window loses what is left over of it; a window that was joined half-way gains no more than one.
-    const upper = known ? through(M) : Math.ceil(M / N);
-    if (more === 0) return { lower: known ? through(m) : Math.floor(m / N), upper };
-    return { lower: Math.max(0, Math.ceil((m - (more + 1) * (N - 1)) / N)), upper };
+    const upper = known ? Math.floor((n + M) / N) - before : Math.ceil(M / N);
+    if (more > 0) return { lower: Math.max(0, Math.ceil((m - (more + 1) * (N - 1)) / N)), upper };
+    return { lower: known ? Math.floor((n + m) / N) - before : Math.floor(m / N), upper };
   }
   const before = n < N ? 1 : 0;
   const upper = Math.min(before + more, Math.floor((N0 + M) / N) + (more > 0 ? Math.floor(M / N) : 0), M);
@@ -106,9 +106,12 @@ export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches): R
 export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches): void {
   const { lower: m, upper: M, beginMs, endMs } = matches;
   if (M === 0) return;
-  const { fresh, more } = countOpenings(rule, gate, matches);
+  const fresh = isFresh(rule, gate, matches), more = countOpenings(rule, gate, matches, fresh);
   if (fresh) {
-    Object.assign(gate, { fewest: more === 0 ? m : Math.min(1, m), most: M, earliestMs: beginMs, latestMs: endMs });
+    gate.fewest = more === 0 ? m : Math.min(1, m);
+    gate.most = M;
+    gate.earliestMs = beginMs;
+    gate.latestMs = endMs;
     return;
   }
   // Without a match so far, the window opens in this interval.
@@ -124,12 +127,13 @@ export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches):
 export function matchesFor(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted;
-  const surely = (k: number) => boundGate(rule, gate, { ...matches, lower: k, upper: k }).lower >= wanted;
-  if (!surely(matches.upper)) return Infinity;
-  let low = 0, high = matches.upper;
+  const { upper, beginMs, endMs } = matches, some = { lower: upper, upper, beginMs, endMs };
+  if (boundGate(rule, gate, some).lower < wanted) return Infinity;
+  let low = 0, high = upper;
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
-    if (surely(middle)) high = middle;
+    some.lower = some.upper = middle;
+    if (boundGate(rule, gate, some).lower >= wanted) high = middle;
     else low = middle;
   }
   return high;
@@ -139,12 +143,13 @@ export function matchesFor(rule: GateRule | undefined, gate: GateBounds, wanted:
 export function matchesAtLeast(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted <= matches.upper ? wanted : Infinity;
-  const may = (k: number) => boundGate(rule, gate, { ...matches, lower: 0, upper: k }).upper >= wanted;
-  if (!may(matches.upper)) return Infinity;
-  let low = 0, high = matches.upper;
+  const { upper, beginMs, endMs } = matches, some = { lower: 0, upper, beginMs, endMs };
+  if (boundGate(rule, gate, some).upper < wanted) return Infinity;
+  let low = 0, high = upper;
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2);
-    if (may(middle)) high = middle;
+    some.upper = middle;
+    if (boundGate(rule, gate, some).upper >= wanted) high = middle;
     else low = middle;
   }
   return high;

@@ -8,15 +8,7 @@
 import type { Ddos } from "./config_limits.ts";
 import { createGateBounds, type GateBounds, type Range } from "./gate.ts";
 import { boundWindow, droppedOf, synGate } from "./limits.ts";
-import { distribute, sumRanges } from "./ranges.ts";
-
-/** Packets of a cell by what guards ask for. */
-export interface Classes {
-  opening: Range;
-  rst: Range;
-  fin: Range;
-  ack: Range;
-}
+import { type Classes, distribute, sumRanges } from "./ranges.ts";
 
 /** What is known of a source's guards. */
 export interface GuardBounds {

@@ -3,12 +3,13 @@
  */
 import type { Interval } from "../../evidence/interval.ts";
 import type { Decision } from "../policy.ts";
-import { type DecideOnce, limitDecision, SURELY } from "./decisions.ts";
+import type { Limit } from "./config_limits.ts";
+import { createLimitDecision, type DecideOnce, type Moment, SURELY } from "./decisions.ts";
 import { challenged, type Stopped } from "./effects.ts";
 import type { Range } from "./gate.ts";
 import { createGuardBounds, stepGuards } from "./guards.ts";
-import { boundLimit, bucketRule, droppedOf, type LimitBounds, type Selected } from "./limits.ts";
-import { classify, distribute, sumRanges } from "./ranges.ts";
+import { boundLimit, bucketRule, droppedOf, type LimitBounds, type LimitRule, type Selected } from "./limits.ts";
+import { type Classes, classify, distribute, sumRanges } from "./ranges.ts";
 import { type Group, type Present, type Simulated, times } from "./sources.ts";
 
 /** What comes to limits that all sources share, and their room, by scope. */
@@ -18,7 +19,7 @@ export type SharedLimits = ReadonlyMap<string, { packets: Range; room: Range }>;
 export interface Passing {
   present: Present;
   passes: Range[];
-  stopped: Stopped[][];
+  stopped: (Stopped[] | undefined)[];
   /** Whether a block may have taken packets before. */
   uncertain: boolean;
   /** Whether there are more sources than the limiter remembers. */
@@ -34,11 +35,20 @@ export function createLimiter(
   { config: { ratelimit, ddos }, profile, rules, cpus }: Simulated,
   { decideOnce, undisturbed }: { decideOnce: DecideOnce; undisturbed: boolean },
 ) {
-  const globals = new Map<string, LimitBounds>();
+  const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
+  const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
+  /** Limits as they are computed, and the index of the rule. */
+  const compiled = new Map<Limit, { rule: LimitRule; index: number }>();
+  const compile = ({ name, limit }: Selected) => {
+    let found = compiled.get(limit);
+    if (!found) compiled.set(limit, found = { rule: bucketRule(limit, profile), index: rules.limit(name) });
+    return found;
+  };
 
   /** Room of the limits that all sources share. */
   function share(groups: readonly Group[], interval: Interval): SharedLimits {
     const shared = new Map<string, { packets: Range; room: Range }>();
+    if (!anyGlobal) return shared;
     for (const { known, from, to } of groups) {
       const { limit } = known.limits;
       if (!limit || limit.scope === "per_ip") continue;
@@ -57,74 +67,99 @@ export function createLimiter(
     return shared;
   }
 
+  /** Takes what a rule drops off `passes`, and adds it to `stopped`; a `harmless` one only counts. */
+  function take(
+    { passes, stopped }: Passing,
+    drops: readonly Range[],
+    { rule, harmless, likely }: { rule: number; harmless: boolean; likely: number | undefined },
+  ): void {
+    let sum = 0;
+    for (let k = 0; k < drops.length; k++) sum += drops[k]!.upper;
+    for (let k = 0; k < drops.length; k++) {
+      const dropped = drops[k]!, pass = passes[k]!;
+      if (dropped.upper === 0) continue;
+      (stopped[k] ??= []).push({
+        rule: harmless ? -1 : rule,
+        dropped,
+        likely: likely === undefined ? undefined : likely * dropped.upper / sum,
+      });
+      if (harmless) continue;
+      pass.lower = Math.max(0, pass.lower - dropped.upper);
+      pass.upper -= dropped.lower;
+    }
+  }
+
+  /** What guards take of a source. */
+  function stepDdos(group: Group, passing: Passing, { cells, beginMs, endMs }: Interval): void {
+    const { present, passes, uncertain } = passing, classes: Classes[] = [];
+    for (let k = 0; k < passes.length; k++) classes.push(classify(cells, group.from + k, passes[k]!, uncertain));
+    present.guards ??= createGuardBounds();
+    for (const { name, drops } of stepGuards(ddos, present.guards, classes, { beginMs, endMs }, cpus)) {
+      const lost = name === "syn" ? drops.map((drop) => challenged(drop, cells, group)) : drops;
+      take(passing, lost, { rule: rules.index(`ddos:${name}`), harmless: false, likely: undefined });
+    }
+  }
+
   /** Takes what guards and limits drop of a source off `passes`, and adds it to `stopped`. */
   function step(
     group: Group,
-    { present, passes, stopped, uncertain, crowded }: Passing,
-    { interval, decisions, shared }: { interval: Interval; decisions: Decision[]; shared: SharedLimits },
+    passing: Passing,
+    { interval, moment, decisions, shared }: {
+      interval: Interval;
+      moment: Moment;
+      decisions: Decision[];
+      shared: SharedLimits;
+    },
   ): void {
-    const { known, from } = group, { cells } = interval;
-    const take = (rule: number, drops: Range[], harmless = false, likely?: number) => {
-      const sum = drops.reduce((total, drop) => total + drop.upper, 0);
-      for (const [k, drop] of drops.entries()) {
-        if (drop.upper === 0) continue;
-        stopped[k]!.push({
-          rule: harmless ? -1 : rule,
-          dropped: drop,
-          likely: likely === undefined ? undefined : likely * drop.upper / sum,
-        });
-        if (harmless) continue;
-        passes[k]!.lower = Math.max(0, passes[k]!.lower - drop.upper);
-        passes[k]!.upper -= drop.lower;
-      }
-    };
-    const classOf = (k: number) => classify(cells, from + k, passes[k]!, uncertain);
-    if (ddos.enabled) {
-      present.guards ??= createGuardBounds();
-      const classes = passes.map((_, k) => classOf(k));
-      for (const { name, drops } of stepGuards(ddos, present.guards, classes, times(interval), cpus)) {
-        take(rules.index(`ddos:${name}`), name === "syn" ? drops.map((drop) => challenged(drop, cells, group)) : drops);
-      }
-    }
+    const { known, from } = group, { cells, beginMs, endMs } = interval, { present, passes, uncertain } = passing;
+    if (ddos.enabled) stepDdos(group, passing, interval);
     const { syn, limit } = known.limits;
     if (syn) {
-      const openings = passes.map((_, k) => classOf(k).opening), total = sumRanges(openings);
-      const room = boundLimit(bucketRule(syn.limit, profile), present.syn, { ...total, ...times(interval) }, cpus);
-      const rule = rules.limit(syn.name), harmless = syn.limit.action === "pass";
-      take(rule, distribute(challenged(droppedOf(room, total), cells, group), openings), harmless);
-      if (harmless && total.upper > room.upper) {
-        decideOnce(decisions, { rule, group, interval, dropped: SURELY, action: "alert" });
+      const openings: Range[] = [], { rule, index } = compile(syn), harmless = syn.limit.action === "pass";
+      for (let k = 0; k < passes.length; k++) {
+        openings.push(classify(cells, from + k, passes[k]!, uncertain).opening);
+      }
+      const { lower, upper } = sumRanges(openings);
+      const room = boundLimit(rule, present.syn ??= {}, { lower, upper, beginMs, endMs }, cpus);
+      const dropped = droppedOf(room, { lower, upper });
+      if (dropped.upper > 0) {
+        const drops = distribute(challenged(dropped, cells, group), openings);
+        take(passing, drops, { rule: index, harmless, likely: undefined });
+      }
+      if (harmless && upper > room.upper) {
+        decideOnce(decisions, { rule: index, group, moment, dropped: SURELY, action: "alert" });
       }
     }
     if (!limit) return;
-    const inputs = passes.map((pass) => uncertain ? { lower: 0, upper: pass.upper } : pass);
-    const rule = rules.limit(limit.name), all = shared.get(limit.scope);
-    const total = all ? all.packets : sumRanges(inputs);
-    const room = all
-      ? all.room
-      : boundLimit(bucketRule(limit.limit, profile), present.limit, { ...total, ...times(interval) }, cpus);
-    const dropped = droppedOf(room, total);
+    const inputs = uncertain ? passes.map(({ upper }) => ({ lower: 0, upper })) : passes, own = sumRanges(inputs);
+    const { rule, index } = compile(limit), all = shared.get(limit.scope);
+    const { lower, upper } = all?.packets ?? own;
+    const room = all?.room ?? boundLimit(rule, present.limit ??= {}, { lower, upper, beginMs, endMs }, cpus);
+    const dropped = droppedOf(room, { lower, upper });
     // A source that the limiter has forgotten starts with a full burst.
-    if (crowded) dropped.lower = 0;
-    if (all) dropped.lower = Math.max(0, dropped.lower - (all.packets.upper - sumRanges(inputs).upper));
-    const passing = limit.limit.action === "pass" && profile === "seed";
-    const likely = likelyDrop(present, limit, sumRanges(passes).upper, interval);
-    if (dropped.upper > 0) {
-      const action = passing ? "alert" : "limit";
-      decisions.push(limitDecision({ rule, group, interval }, { dropped, total, limit, action }));
-    }
-    take(rule, distribute(dropped, inputs), passing, Math.min(dropped.upper, Math.max(dropped.lower, likely)));
+    if (passing.crowded) dropped.lower = 0;
+    if (all) dropped.lower = Math.max(0, dropped.lower - (all.packets.upper - own.upper));
+    const likely = likelyDrop(present, limit.limit, own.upper, interval);
+    if (dropped.upper === 0) return;
+    const harmless = limit.limit.action === "pass" && profile === "seed", action = harmless ? "alert" : "limit";
+    decisions.push(
+      limitDecision({ rule: index, group, moment }, { dropped, packets: upper, limit: limit.limit, action }),
+    );
+    const drops = distribute(dropped, inputs);
+    take(passing, drops, { rule: index, harmless, likely: Math.min(dropped.upper, Math.max(dropped.lower, likely)) });
   }
 
   return { share, step };
 }
 
 /** Packets over a limit if they come evenly. */
-function likelyDrop({ likely }: Present, { limit }: Selected, packets: number, { beginMs, endMs }: Interval): number {
-  const seconds = (endMs - beginMs) / 1000, burst = /bucket/.test(limit.algorithm) ? limit.burst : limit.rate;
-  const carried = Math.min(burst, likely.room + limit.rate * Math.max(0, beginMs - likely.atMs) / 1000);
-  const passed = Math.min(packets, carried + limit.rate * seconds);
-  likely.room = Math.min(burst, carried + limit.rate * seconds - passed);
-  likely.atMs = endMs;
+function likelyDrop(present: Present, limit: Limit, packets: number, { beginMs, endMs }: Interval): number {
+  const { algorithm, rate } = limit, bucket = algorithm === "token_bucket" || algorithm === "leaky_bucket";
+  const tokens = present.tokens ??= { room: Infinity, atMs: 0 };
+  const seconds = (endMs - beginMs) / 1000, burst = bucket ? limit.burst : rate;
+  const carried = Math.min(burst, tokens.room + rate * Math.max(0, beginMs - tokens.atMs) / 1000);
+  const passed = Math.min(packets, carried + rate * seconds);
+  tokens.room = Math.min(burst, carried + rate * seconds - passed);
+  tokens.atMs = endMs;
   return packets - passed;
 }

@@ -1,7 +1,7 @@
 /**
  * What a simulation of eBPFsentinel can say only at the end. Pure.
  */
-import type { Interval } from "../../evidence/interval.ts";
+import type { Cells, Interval } from "../../evidence/interval.ts";
 import { formatNumberOf } from "../../words.ts";
 import type { Finding } from "../policy.ts";
 import type { Config } from "./config.ts";
@@ -26,8 +26,12 @@ export function createNotes() {
     },
     trusted: (source: string, packets: number) => void trusted.set(source, (trusted.get(source) ?? 0) + packets),
     /** A source is blocked that also talks to a port by which the host is managed. */
-    blocked(cells: readonly { port: number; data: number }[], { firewall }: Config): void {
-      if (cells.some(({ port, data }) => data > 0 && firewall.antiLockout.ports.includes(port))) managed++;
+    blocked({ from, to }: { from: number; to: number }, { port, data }: Cells, { firewall }: Config): void {
+      for (let i = from; i < to; i++) {
+        if (data[i] === 0 || !firewall.antiLockout.ports.includes(port[i]!)) continue;
+        managed++;
+        return;
+      }
     },
     list({ resolutionMs, config, profile }: Simulated): Finding[] {
       const findings: Finding[] = [];

@@ -2,9 +2,10 @@
  * A source in a simulation: what stays the same about it, and what changes from interval to interval. Pure.
  */
 import { createPrefixTable, prefixKey } from "../../prefix_table.ts";
-import type { Cells, Interval, Sources } from "../../evidence/interval.ts";
+import type { Cells, Sources } from "../../evidence/interval.ts";
+import { atLeast } from "../../evidence/pairs.ts";
 import { injectedBits, limitFor } from "./blacklist.ts";
-import { createHostStates, type HostState } from "./blacklist_bounds.ts";
+import type { Host } from "./host_states.ts";
 import type { Config } from "./config.ts";
 import { isSampled, type Profile } from "./detection.ts";
 import { createGateBounds, type GateBounds } from "./gate.ts";
@@ -25,10 +26,8 @@ export interface Simulated {
   resolutionMs: number;
 }
 
-/** What stays the same about a source. */
+/** What stays the same about a source; sources of which all of it is the same share one. */
 export interface Known {
-  text: string;
-  bytes: Uint8Array;
   country: string | undefined;
   trusted: boolean;
   limit: number;
@@ -42,16 +41,18 @@ export interface Known {
   listed: { mode: "alert" | "block"; rule: number } | undefined;
 }
 
-/** What changes about a source. */
+/** What changes about a source; parts of it are made when first used. */
 export interface Present {
-  host: readonly HostState[];
-  /** By port; made when first used. */
-  gates: Map<number, GateBounds> | undefined;
-  limit: LimitBounds;
-  syn: LimitBounds;
+  host: Host | undefined;
+  /** By the number of the slot. */
+  gates: (GateBounds | undefined)[] | undefined;
+  limit: LimitBounds | undefined;
+  syn: LimitBounds | undefined;
   guards: GuardBounds | undefined;
-  /** A likely course: when a block ends, what was counted since when, tokens of the limiter. */
-  likely: { untilMs: number; detections: number; sinceMs: number; room: number; atMs: number };
+  /** A likely course of blocks: when one ends, what was counted since when. */
+  likely: { untilMs: number; detections: number; sinceMs: number } | undefined;
+  /** A likely course of the limiter: tokens at a time. */
+  tokens: { room: number; atMs: number } | undefined;
 }
 
 /** The cells of a source in an interval, and what becomes of them. */
@@ -62,18 +63,37 @@ export interface Group {
   source: number;
 }
 
+/** Values by number of source: four bytes for each number up to the highest, and the value. */
+export interface BySource<T> {
+  get(source: number): T | undefined;
+  /** A source has none so far. */
+  add(source: number, value: T): T;
+  /** Values as they came. */
+  readonly values: readonly T[];
+}
+
+export function createBySource<T>(): BySource<T> {
+  const values: T[] = [];
+  let places = new Uint32Array(1024);
+  return {
+    values,
+    get: (source) => source < places.length ? values[places[source]! - 1] : undefined,
+    add(source, value) {
+      if (source >= places.length) places = atLeast(places, source + 1);
+      places[source] = values.push(value);
+      return value;
+    },
+  };
+}
+
 /** Looks up what is known of sources, each once. */
 export function createKnowledge(simulated: Simulated, sources: Sources): (source: number) => Known {
   const { config: { ips, ids, ratelimit }, destinations, countryOf, listed } = simulated;
-  const whitelist = createPrefixTable(ips.whitelist.map((prefix) => [prefix, true])), knowns = new Map<number, Known>();
-  return (source) => {
-    const present = knowns.get(source);
-    if (present) return present;
-    const bytes = sources.bytes(source).slice(), text = sources.text(source), country = countryOf(bytes);
-    const bits = injectedBits(ips, { bytes, country });
+  const whitelist = createPrefixTable(ips.whitelist.map((prefix) => [prefix, true]));
+  const knowns = createBySource<Known>(), kinds = new Map<string, Known>();
+  const look = (source: number): Known => {
+    const bytes = sources.bytes(source), country = countryOf(bytes), bits = injectedBits(ips, { bytes, country });
     const known: Known = {
-      text,
-      bytes,
       country,
       trusted: whitelist.find(bytes) === true,
       limit: limitFor(ips, country),
@@ -82,36 +102,31 @@ export function createKnowledge(simulated: Simulated, sources: Sources): (source
       limits: ratelimit.enabled ? selectLimits(ratelimit, { bytes, country }) : NO_LIMITS,
       sampled: isSampled(ids.sampling, bytes, { destinations, country }),
       counted: isSampled(ips.sampling, bytes, { destinations, country }),
-      listed: listed.get(text),
+      listed: listed.size > 0 ? listed.get(sources.text(source)) : undefined,
     };
-    knowns.set(source, known);
-    return known;
+    const { limits: { syn, limit }, ...others } = known, kind = JSON.stringify([others, syn?.name, limit?.name]);
+    const present = kinds.get(kind);
+    if (!present) kinds.set(kind, known);
+    return present ?? known;
   };
+  return (source) => knowns.get(source) ?? knowns.add(source, look(source));
 }
 
 const NO_LIMITS = { syn: undefined, limit: undefined };
-/** The state of every source at first; states are never written to. */
-const AT_FIRST: readonly HostState[] = createHostStates();
 
 /** Finds a source's present state, or makes one. */
-export function recall(presents: Map<number, Present>, source: number): Present {
-  const present = presents.get(source) ?? {
-    host: AT_FIRST,
-    gates: undefined,
-    limit: {},
-    syn: {},
-    guards: undefined,
-    likely: { untilMs: -Infinity, detections: 0, sinceMs: -Infinity, room: Infinity, atMs: 0 },
-  };
-  presents.set(source, present);
-  return present;
+export function recall(presents: BySource<Present>, source: number): Present {
+  return presents.get(source) ?? presents.add(source, {
+    ...{ host: undefined, gates: undefined, limit: undefined, syn: undefined, guards: undefined },
+    ...{ likely: undefined, tokens: undefined },
+  });
 }
 
-/** The window of the rule for a port. */
-export function gateOf(present: Present, port: number): GateBounds {
-  const gates = present.gates ??= new Map(), gate = gates.get(port) ?? createGateBounds();
-  gates.set(port, gate);
-  return gate;
+/** The window of a slot's rule. */
+export function gateOf(present: Present, slot: number): GateBounds {
+  const gates = present.gates ??= [];
+  while (gates.length <= slot) gates.push(undefined);
+  return gates[slot] ??= createGateBounds();
 }
 
 /** When an interval is. */
@@ -119,22 +134,22 @@ export function times({ beginMs, endMs }: { beginMs: number; endMs: number }): {
   return { beginMs, endMs };
 }
 
-/** The cells of each source, in the order of cells. */
-export function groupCells(cells: Cells, know: (source: number) => Known): Group[] {
-  const groups: Group[] = [];
-  for (let from = 0; from < cells.count;) {
-    const source = cells.source[from]!;
-    let to = from + 1;
-    while (to < cells.count && cells.source[to] === source) to++;
-    groups.push({ known: know(source), from, to, source });
-    from = to;
-  }
-  return groups;
-}
-
-/** What a source did on each port. */
-export function cellsOf({ from, to }: Group, { cells }: Interval): { port: number; data: number }[] {
-  const list = [];
-  for (let i = from; i < to; i++) list.push({ port: cells.port[i]!, data: cells.data[i]! });
-  return list;
+/** Groups of an interval's cells, in their order; made once and used again for the next interval. */
+export function createGrouping(know: (source: number) => Known) {
+  const groups: Group[] = [], spare: Group[] = [];
+  return (cells: Cells): readonly Group[] => {
+    let count = 0;
+    for (let from = 0, to = 0; from < cells.count; from = to, count++) {
+      const source = cells.source[from]!, known = know(source);
+      while (to < cells.count && cells.source[to] === source) to++;
+      if (count === groups.length) groups.push(spare.pop() ?? { known, from, to, source });
+      const group = groups[count]!;
+      group.known = known;
+      group.from = from;
+      group.to = to;
+      group.source = source;
+    }
+    while (groups.length > count) spare.push(groups.pop()!);
+    return groups;
+  };
 }

@@ -2,7 +2,7 @@
  * Networks that are blocked with a source: where thresholds are by country, the engine blocks a blocked source's
  * /24 (IPv6: /48) too. From when to when, certainly and possibly. Pure.
  */
-import type { Interval } from "../../evidence/interval.ts";
+import type { Interval, Sources } from "../../evidence/interval.ts";
 import { formatPrefix, prefixOf } from "../../prefix.ts";
 import type { Decision } from "../policy.ts";
 import type { Notes } from "./notes.ts";
@@ -24,25 +24,35 @@ export interface Injection {
   certain: boolean;
 }
 
+const NOT_COVERED = { certain: false, possible: false };
+
 /** Starts the networks of a simulation: none is blocked. */
 export function createSubnets(
   { config: { ips }, profile, rules }: Simulated,
-  { ttlMs, lagMs, enforced, found }: { ttlMs: number; lagMs: number; enforced: boolean; found: Notes },
+  { ttlMs, lagMs, enforced, found, sources }: {
+    ttlMs: number;
+    lagMs: number;
+    enforced: boolean;
+    found: Notes;
+    sources: Sources;
+  },
 ) {
   const subnets = new Map<string, Subnet>();
   return {
     /** Networks that may be blocked from some moment of an interval on, by key, if these groups are blocked. */
     list(groups: Iterable<Group>): Map<string, Injection> {
       const injections = new Map<string, Injection>();
-      for (const { known: { injects, bytes }, source } of groups) {
+      for (const { known: { injects }, source } of groups) {
         if (injects === undefined) continue;
-        const injection = injections.get(injects) ?? {
-          text: formatPrefix(prefixOf(bytes, bytes.length === 4 ? 24 : 48)),
-          sources: [],
-          certain: false,
-        };
+        let injection = injections.get(injects);
+        if (!injection) {
+          const bytes = sources.bytes(source);
+          injection = {
+            ...{ text: formatPrefix(prefixOf(bytes, bytes.length === 4 ? 24 : 48)), sources: [], certain: false },
+          };
+          injections.set(injects, injection);
+        }
         injection.sources.push(source);
-        injections.set(injects, injection);
       }
       return injections;
     },
@@ -52,7 +62,7 @@ export function createSubnets(
       { known, source, from, to }: Group,
       { interval, injections }: { interval: Interval; injections: ReadonlyMap<string, Injection> },
     ): { certain: boolean; possible: boolean } {
-      if (!ips.countryThresholds || !enforced) return { certain: false, possible: false };
+      if (!ips.countryThresholds || !enforced) return NOT_COVERED;
       const subnet = subnets.get(known.subnet), injection = injections.get(known.subnet);
       const others = injection?.sources.some((other) => other !== source) ?? false;
       const possible = others || (subnet !== undefined && subnet.possibleUntilMs > interval.beginMs);
@@ -61,8 +71,8 @@ export function createSubnets(
       if (known.trusted && (possible || certain)) {
         let packets = 0;
         for (let i = from; i < to; i++) packets += interval.cells.packets[i]!;
-        found.trusted(known.text, packets);
-        if (profile === "seed") return { certain: false, possible: false };
+        found.trusted(sources.text(source), packets);
+        if (profile === "seed") return NOT_COVERED;
       }
       return { certain, possible };
     },
