@@ -100,44 +100,60 @@ export function boundBucket(rule: BucketRule, bucket: BucketBounds, packets: Mat
   const idle = Math.max(0, beginMs - bucket.atMs) * 1e6, length = (endMs - beginMs) * 1e6;
   bucket.atMs = endMs;
   if (cpus > 1 || rule.lossy) return boundLoosely(rule, bucket, packets, { cpus, idle, length });
+  const { credits } = bucket, only = credits[0]!;
   let lower = Infinity, upper = 0;
+  if (credits.length === 1 && packets.lower === N && Math.min(size, only.least + idle) >= N * cost) {
+    // All pass for certain: so it is with nearly all sources, nearly always.
+    const least = Math.min(size, only.least + idle), most = Math.min(size, only.most + idle);
+    only.least = Math.max(0, Math.min(size, least + length) - N * cost);
+    only.most = Math.min(size, most + length - N * cost);
+    return { lower: Math.floor(least / cost), upper: Math.floor((most + length) / cost) };
+  }
   const next: Credit[] = [];
-  for (const credit of bucket.credits) {
-    const least = Math.min(size, credit.least + idle), most = Math.min(size, credit.most + idle);
-    const [fewest, room] = [Math.floor(least / cost), Math.floor((most + length) / cost)];
-    [lower, upper] = [Math.min(lower, fewest), Math.max(upper, room)];
+  for (let i = 0; i < credits.length; i++) {
+    const least = Math.min(size, credits[i]!.least + idle), most = Math.min(size, credits[i]!.most + idle);
+    const fewest = Math.floor(least / cost), room = Math.floor((most + length) / cost);
+    lower = Math.min(lower, fewest);
+    upper = Math.max(upper, room);
     pushCredits(next, { least, most }, { packets, fewest, room, cost, size, length });
   }
-  bucket.credits = mergeCredits(next);
+  bucket.credits = next.length > 1 ? mergeCredits(next) : next;
   return { lower, upper };
 }
 
+interface Spending {
+  packets: Range;
+  fewest: number;
+  room: number;
+  cost: number;
+  size: number;
+  length: number;
+}
+
 /** What is left after each number of packets that may have passed. */
-function pushCredits(
+function pushCredits(next: Credit[], credit: Credit, spending: Spending): void {
+  const { packets, fewest, room, cost } = spending;
+  const first = Math.min(packets.lower, fewest), last = Math.min(packets.upper, room);
+  // Beyond this many, what is left is below nothing, or more than a refusal leaves: both are no way.
+  const possible = packets.lower > last ? Math.floor((credit.least - cost) / cost) : first;
+  const begin = Math.max(first, Math.min(last, possible));
+  if (last - begin > MAX_CREDITS) return pushCredit(next, credit, spending, begin, last);
+  for (let passed = begin; passed <= last; passed++) pushCredit(next, credit, spending, passed, passed);
+}
+
+/** What is left after at least `from` packets and at most `to`. */
+function pushCredit(
   next: Credit[],
   { least, most }: Credit,
-  { packets, fewest, room, cost, size, length }: {
-    packets: Range;
-    fewest: number;
-    room: number;
-    cost: number;
-    size: number;
-    length: number;
-  },
+  { packets, cost, size, length }: Spending,
+  from: number,
+  to: number,
 ): void {
-  const first = Math.min(packets.lower, fewest), last = Math.min(packets.upper, room);
-  const after = (from: number, to: number) => {
-    // Where one was refused, there was less than one's cost at that moment.
-    const refused = to < packets.lower ? cost + length : Infinity;
-    const left = Math.max(0, Math.min(size, least + length) - to * cost);
-    const right = Math.min(size, most + length - from * cost, refused);
-    if (left <= right) next.push({ least: left, most: right });
-  };
-  // Beyond this many, what is left is below nothing, or more than a refusal leaves: both are no way.
-  const possible = packets.lower > last ? Math.floor((least - cost) / cost) : first;
-  const begin = Math.max(first, Math.min(last, possible));
-  if (last - begin > MAX_CREDITS) return after(begin, last);
-  for (let passed = begin; passed <= last; passed++) after(passed, passed);
+  // Where one was refused, there was less than one's cost at that moment.
+  const refused = to < packets.lower ? cost + length : Infinity;
+  const left = Math.max(0, Math.min(size, least + length) - to * cost);
+  const right = Math.min(size, most + length - from * cost, refused);
+  if (left <= right) next.push({ least: left, most: right });
 }
 
 function mergeCredits(credits: Credit[]): Credit[] {

@@ -6,7 +6,7 @@
  * from above only.
  */
 import type { Ddos } from "./config_limits.ts";
-import { createGateBounds, type GateBounds, type Range } from "./gate.ts";
+import { createGateBounds, type GateBounds, type GateRule, type Range } from "./gate.ts";
 import { boundWindow, droppedOf, synGate } from "./limits.ts";
 import { type Classes, distribute, sumRanges } from "./ranges.ts";
 
@@ -33,71 +33,73 @@ export function createGuardBounds(): GuardBounds {
   };
 }
 
-/** What each guard takes of each cell. */
+/** The windows of a section `ddos`. */
+export interface GuardRules {
+  syn: GateRule;
+  rst: GateRule;
+  fin: GateRule;
+  ack: GateRule;
+}
+
+export function guardRules({ syn, tracking }: Pick<Ddos, "syn" | "tracking">): GuardRules {
+  const each = (count: number): GateRule => ({ type: "limit", count, windowMs: 1000 });
+  return { syn: synGate(syn.thresholdPps), rst: each(tracking.rst), fin: each(tracking.fin), ack: each(tracking.ack) };
+}
+
+/** What guards take of each cell; those that take nothing are left out. */
 export function stepGuards(
-  { syn, tracking }: Pick<Ddos, "syn" | "tracking">,
+  { syn, tracking, rules }: Pick<Ddos, "syn" | "tracking"> & { rules: GuardRules },
   bounds: GuardBounds,
-  cells: readonly Classes[],
-  interval: { beginMs: number; endMs: number },
+  classes: Classes,
+  { beginMs, endMs }: { beginMs: number; endMs: number },
   cpus = 1,
 ): { name: GuardName; drops: Range[] }[] {
-  const steps: { name: GuardName; drops: Range[] }[] = [];
-  const take = (name: GuardName, dropped: Range, parts: readonly Range[]): Range[] => {
-    const drops = distribute(dropped, parts);
-    steps.push({ name, drops });
-    return drops;
-  };
-  const window = (name: "rst" | "fin", count: number) => {
-    const parts = cells.map((cell) => cell[name]), total = sumRanges(parts);
-    if (count === 0 || total.upper === 0) return;
-    const room = boundWindow({ type: "limit", count, windowMs: 1000 }, bounds[name], { ...total, ...interval }, cpus);
-    take(name, droppedOf(room, total), parts);
-  };
-
-  let openings = cells.map((cell) => cell.opening);
+  const steps: { name: GuardName; drops: Range[] }[] = [], { opening, rst, fin, ack } = classes;
   if (syn.enabled) {
-    const total = sumRanges(openings);
-    const room = boundWindow(synGate(syn.thresholdPps), bounds.syn, { ...total, ...interval }, cpus);
-    const drops = take("syn", syn.thresholdMode ? droppedOf(room, total) : total, openings);
-    openings = openings.map((part, k) => ({
-      lower: Math.max(0, part.lower - drops[k]!.upper),
-      upper: part.upper - drops[k]!.lower,
-    }));
+    const { lower, upper } = sumRanges(opening);
+    const room = boundWindow(rules.syn, bounds.syn, { lower, upper, beginMs, endMs }, cpus);
+    const dropped = syn.thresholdMode ? droppedOf(room, { lower, upper }) : { lower, upper };
+    if (dropped.upper > 0) {
+      const drops = distribute(dropped, opening);
+      steps.push({ name: "syn", drops });
+      for (let k = 0; k < drops.length; k++) {
+        opening[k]!.lower = Math.max(0, opening[k]!.lower - drops[k]!.upper);
+        opening[k]!.upper -= drops[k]!.lower;
+      }
+    }
   }
   if (!tracking.enabled) return steps;
-  window("rst", tracking.rst);
-  window("fin", tracking.fin);
-  take(
-    "half_open",
-    boundHalfOpen(tracking.halfOpen, bounds, {
-      openings: sumRanges(openings),
-      acks: sumRanges(cells.map((c) => c.ack)),
-    }),
-    openings,
-  );
+  for (const name of WINDOWS) {
+    const parts = name === "rst" ? rst : fin, { lower, upper } = sumRanges(parts);
+    if (rules[name].count === 0 || upper === 0) continue;
+    const room = boundWindow(rules[name], bounds[name], { lower, upper, beginMs, endMs }, cpus);
+    const dropped = droppedOf(room, { lower, upper });
+    if (dropped.upper > 0) steps.push({ name, drops: distribute(dropped, parts) });
+  }
+  const halfOpen = boundHalfOpen(tracking.halfOpen, bounds, { openings: sumRanges(opening), acks: sumRanges(ack) });
+  if (halfOpen.upper > 0) steps.push({ name: "half_open", drops: distribute(halfOpen, opening) });
   // The gate of ACK counts those of no known connection only: none, or all.
-  const acks = cells.map((cell) => ({ lower: 0, upper: cell.ack.upper }));
-  const total = sumRanges(acks);
-  if (tracking.ack > 0 && total.upper > 0) {
-    const rule = { type: "limit", count: tracking.ack, windowMs: 1000 } as const;
-    const room = boundWindow(rule, bounds.ack, { ...total, ...interval }, cpus);
-    take("ack", { lower: 0, upper: droppedOf(room, total).upper }, acks);
+  const { upper } = sumRanges(ack);
+  if (tracking.ack > 0 && upper > 0) {
+    const room = boundWindow(rules.ack, bounds.ack, { lower: 0, upper, beginMs, endMs }, cpus);
+    const most = droppedOf(room, { lower: 0, upper }).upper;
+    if (most > 0) steps.push({ name: "ack", drops: distribute({ lower: 0, upper: most }, ack) });
   }
   return steps;
 }
 
+const WINDOWS = ["rst", "fin"] as const;
+
 /** SYN that are dropped since too many before them are unanswered. An ACK answers one, or none. */
 function boundHalfOpen(
   limit: number,
-  bounds: GuardBounds,
+  { halfOpen }: GuardBounds,
   { openings, acks }: { openings: Range; acks: Range },
 ): Range {
-  const { lower, upper } = bounds.halfOpen;
+  const { lower, upper } = halfOpen;
   const room = { lower: Math.max(0, limit - upper), upper: Math.max(0, limit - lower) + acks.upper };
-  const passed = { lower: Math.min(openings.lower, room.lower), upper: Math.min(openings.upper, room.upper) };
-  bounds.halfOpen = {
-    lower: Math.max(0, Math.min(limit, lower + passed.lower) - acks.upper),
-    upper: Math.min(limit, upper + passed.upper),
-  };
+  const least = Math.min(openings.lower, room.lower), most = Math.min(openings.upper, room.upper);
+  halfOpen.lower = Math.max(0, Math.min(limit, lower + least) - acks.upper);
+  halfOpen.upper = Math.min(limit, upper + most);
   return droppedOf(room, openings);
 }

@@ -7,9 +7,9 @@ import type { Limit } from "./config_limits.ts";
 import { createLimitDecision, type DecideOnce, type Moment, SURELY } from "./decisions.ts";
 import { challenged, type Stopped } from "./effects.ts";
 import type { Range } from "./gate.ts";
-import { createGuardBounds, stepGuards } from "./guards.ts";
+import { createGuardBounds, type GuardName, guardRules, stepGuards } from "./guards.ts";
 import { boundLimit, bucketRule, droppedOf, type LimitBounds, type LimitRule, type Selected } from "./limits.ts";
-import { type Classes, classify, distribute, sumRanges } from "./ranges.ts";
+import { classify, createClasses, distribute, sumRanges } from "./ranges.ts";
 import { type Group, type Present, type Simulated, times } from "./sources.ts";
 
 /** What comes to limits that all sources share, and their room, by scope. */
@@ -37,6 +37,12 @@ export function createLimiter(
 ) {
   const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
   const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
+  const guards = { ...ddos, rules: guardRules(ddos) }, classes = createClasses();
+  const indexOf = (name: GuardName) => rules.index(`ddos:${name}`);
+  const guardIndex: Record<GuardName, number> = {
+    ...{ syn: indexOf("syn"), rst: indexOf("rst"), fin: indexOf("fin") },
+    ...{ half_open: indexOf("half_open"), ack: indexOf("ack") },
+  };
   /** Limits as they are computed, and the index of the rule. */
   const compiled = new Map<Limit, { rule: LimitRule; index: number }>();
   const compile = ({ name, limit }: Selected) => {
@@ -90,13 +96,13 @@ export function createLimiter(
   }
 
   /** What guards take of a source. */
-  function stepDdos(group: Group, passing: Passing, { cells, beginMs, endMs }: Interval): void {
-    const { present, passes, uncertain } = passing, classes: Classes[] = [];
-    for (let k = 0; k < passes.length; k++) classes.push(classify(cells, group.from + k, passes[k]!, uncertain));
+  function stepDdos(group: Group, passing: Passing, interval: Interval): void {
+    const { present, passes, uncertain } = passing, { cells } = interval;
+    classify(classes, cells, { from: group.from, passes, uncertain });
     present.guards ??= createGuardBounds();
-    for (const { name, drops } of stepGuards(ddos, present.guards, classes, { beginMs, endMs }, cpus)) {
+    for (const { name, drops } of stepGuards(guards, present.guards, classes, interval, cpus)) {
       const lost = name === "syn" ? drops.map((drop) => challenged(drop, cells, group)) : drops;
-      take(passing, lost, { rule: rules.index(`ddos:${name}`), harmless: false, likely: undefined });
+      take(passing, lost, { rule: guardIndex[name], harmless: false, likely: undefined });
     }
   }
 
@@ -115,15 +121,13 @@ export function createLimiter(
     if (ddos.enabled) stepDdos(group, passing, interval);
     const { syn, limit } = known.limits;
     if (syn) {
-      const openings: Range[] = [], { rule, index } = compile(syn), harmless = syn.limit.action === "pass";
-      for (let k = 0; k < passes.length; k++) {
-        openings.push(classify(cells, from + k, passes[k]!, uncertain).opening);
-      }
-      const { lower, upper } = sumRanges(openings);
+      classify(classes, cells, { from, passes, uncertain });
+      const { rule, index } = compile(syn), harmless = syn.limit.action === "pass";
+      const { lower, upper } = sumRanges(classes.opening);
       const room = boundLimit(rule, present.syn ??= {}, { lower, upper, beginMs, endMs }, cpus);
       const dropped = droppedOf(room, { lower, upper });
       if (dropped.upper > 0) {
-        const drops = distribute(challenged(dropped, cells, group), openings);
+        const drops = distribute(challenged(dropped, cells, group), classes.opening);
         take(passing, drops, { rule: index, harmless, likely: undefined });
       }
       if (harmless && upper > room.upper) {

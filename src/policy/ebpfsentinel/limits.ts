@@ -137,7 +137,8 @@ export function boundLimit(rule: LimitRule, bounds: LimitBounds, packets: Matche
 
 /** Room that a gate of kind `limit` has in an interval; takes the gate along. */
 export function boundWindow(rule: GateRule, gate: GateBounds, packets: Matches, cpus = 1): Range {
-  const endless = { ...packets, lower: Infinity, upper: Infinity }, room = boundGate(rule, gate, endless);
+  const { beginMs, endMs } = packets, endless = { lower: Infinity, upper: Infinity, beginMs, endMs };
+  const room = boundGate(rule, gate, endless);
   if (cpus > 1) {
     // Of another CPU's window nothing is known: it may be full or fresh.
     room.upper = cpus * (boundGate(rule, createGateBounds(), endless).upper + rule.count);

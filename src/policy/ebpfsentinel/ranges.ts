@@ -24,32 +24,47 @@ export function distribute(total: Range, parts: readonly Range[]): Range[] {
   return split;
 }
 
-/** Packets of a cell by what guards ask for. */
+/** Packets of a source's cells by what guards ask for. */
 export interface Classes {
   /** SYN without ACK, RST and FIN. */
-  opening: Range;
-  rst: Range;
-  fin: Range;
+  opening: Range[];
+  rst: Range[];
+  fin: Range[];
   /** ACK without SYN, RST and FIN. */
-  ack: Range;
+  ack: Range[];
 }
 
-/** Packets of a cell by their flags, of those that come to the guards. */
-export function classify(cells: Cells, i: number, pass: Range, uncertain: boolean): Classes {
-  const packets = cells.packets[i]!, lost = uncertain ? packets : packets - pass.lower;
-  const syn = Math.max(0, cells.syn[i]! - cells.synAck[i]!), rst = cells.rst[i]!, fin = cells.fin[i]!;
-  const plainAck = Math.max(0, cells.ack[i]! - cells.synAck[i]!);
-  return {
-    opening: within(Math.max(0, syn - rst - fin), syn, { lost, pass }),
-    rst: within(rst, rst, { lost, pass }),
-    fin: within(Math.max(0, fin - rst), fin, { lost, pass }),
-    ack: within(Math.max(0, plainAck - rst - fin), plainAck, { lost, pass }),
-  };
+export function createClasses(): Classes {
+  return { opening: [], rst: [], fin: [], ack: [] };
 }
 
-function within(least: number, most: number, { lost, pass }: { lost: number; pass: Range }): Range {
-  return {
-    lower: Math.max(0, Math.min(least, most) - lost),
-    upper: Math.min(Math.max(0, most), pass.upper),
-  };
+/** Packets of cells by their flags, of those that come to the guards; `classes` is written over. */
+export function classify(classes: Classes, cells: Cells, { from, passes, uncertain }: {
+  from: number;
+  passes: readonly Range[];
+  uncertain: boolean;
+}): void {
+  const { opening, rst, fin, ack } = classes, count = passes.length;
+  for (const kind of [opening, rst, fin, ack]) {
+    while (kind.length < count) kind.push({ lower: 0, upper: 0 });
+    kind.length = count;
+  }
+  for (let k = 0; k < count; k++) {
+    const i = from + k,
+      packets = cells.packets[i]!,
+      pass = passes[k]!,
+      lost = uncertain ? packets : packets - pass.lower;
+    const syn = Math.max(0, cells.syn[i]! - cells.synAck[i]!), rsts = cells.rst[i]!, fins = cells.fin[i]!;
+    const acks = Math.max(0, cells.ack[i]! - cells.synAck[i]!), { upper } = pass;
+    setWithin(opening[k]!, Math.max(0, syn - rsts - fins), syn, lost, upper);
+    setWithin(rst[k]!, rsts, rsts, lost, upper);
+    setWithin(fin[k]!, Math.max(0, fins - rsts), fins, lost, upper);
+    setWithin(ack[k]!, Math.max(0, acks - rsts - fins), acks, lost, upper);
+  }
+}
+
+/** At least `least` less those that are lost, at most `most` and those that pass. */
+function setWithin(range: Range, least: number, most: number, lost: number, passing: number): void {
+  range.lower = Math.max(0, Math.min(least, most) - lost);
+  range.upper = Math.min(Math.max(0, most), passing);
 }
