@@ -49,13 +49,14 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
   };
 
   return {
-    whole: (seen) => ({
-      hitsLeast: seen.hitsLeast,
-      hitsMost: seen.hitsMost,
-      othersLeast: seen.othersLeast,
-      othersMost: seen.othersMost,
-      diluted: seen.diluted === true,
-    }),
+    whole(seen, into = noCounts()) {
+      into.hitsLeast = seen.hitsLeast;
+      into.hitsMost = seen.hitsMost;
+      into.othersLeast = seen.othersLeast;
+      into.othersMost = seen.othersMost;
+      into.diluted = seen.diluted === true;
+      return into;
+    },
     part: (seen) => ({
       hitsLeast: !seen.loose && seen.othersMost === 0 ? 1 : 0,
       hitsMost: seen.hitsMost,
@@ -63,13 +64,14 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
       othersMost: seen.othersMost,
       diluted: seen.diluted === true,
     }),
-    add: (held, seen) => ({
-      hitsLeast: held.hitsLeast + seen.hitsLeast,
-      hitsMost: held.hitsMost + seen.hitsMost,
-      othersLeast: held.othersLeast + seen.othersLeast,
-      othersMost: held.othersMost + seen.othersMost,
-      diluted: held.diluted || seen.diluted === true,
-    }),
+    add(held, seen, into = noCounts()) {
+      into.hitsLeast = held.hitsLeast + seen.hitsLeast;
+      into.hitsMost = held.hitsMost + seen.hitsMost;
+      into.othersLeast = held.othersLeast + seen.othersLeast;
+      into.othersMost = held.othersMost + seen.othersMost;
+      into.diluted = held.diluted || seen.diluted === true;
+      return into;
+    },
     certain({ hitsLeast, othersLeast, othersMost, diluted }) {
       if (hitsLeast + othersLeast < count) return false;
       return ratio < 0 || (!diluted && hitsLeast / (hitsLeast + othersMost) > ratio);
@@ -87,14 +89,13 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
       const byPackets = Math.floor((seen.hitsMost + seen.othersMost) / count);
       return Math.min(windows, byPackets, fewestHits > 0 ? Math.floor(seen.hitsMost / fewestHits) : Infinity);
     },
-    merge(a = EMPTY, b = EMPTY) {
-      return {
-        hitsLeast: Math.min(a.hitsLeast, b.hitsLeast),
-        hitsMost: Math.max(a.hitsMost, b.hitsMost),
-        othersLeast: Math.min(a.othersLeast, b.othersLeast),
-        othersMost: Math.max(a.othersMost, b.othersMost),
-        diluted: a.diluted || b.diluted,
-      };
+    merge(a = EMPTY, b = EMPTY, into = noCounts()) {
+      into.hitsLeast = Math.min(a.hitsLeast, b.hitsLeast);
+      into.hitsMost = Math.max(a.hitsMost, b.hitsMost);
+      into.othersLeast = Math.min(a.othersLeast, b.othersLeast);
+      into.othersMost = Math.max(a.othersMost, b.othersMost);
+      into.diluted = a.diluted || b.diluted;
+      return into;
     },
     equal: (a, b) =>
       a.hitsLeast === b.hitsLeast && a.hitsMost === b.hitsMost && a.othersLeast === b.othersLeast &&
@@ -103,7 +104,11 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
   };
 }
 
-const EMPTY: Counts = { hitsLeast: 0, hitsMost: 0, othersLeast: 0, othersMost: 0, diluted: false };
+function noCounts(): Counts {
+  return { hitsLeast: 0, hitsMost: 0, othersLeast: 0, othersMost: 0, diluted: false };
+}
+
+const EMPTY: Readonly<Counts> = noCounts();
 
 /** Ports of an interval. */
 export interface SeenPorts extends Placement {
@@ -117,28 +122,49 @@ export interface Ports {
   possible: ReadonlySet<number>;
 }
 
-const NONE: ReadonlySet<number> = new Set(), NO_PORTS: Ports = { certain: NONE, possible: NONE };
+const NONE: ReadonlySet<number> = new Set();
+
+function noPorts(): Ports {
+  return { certain: NONE, possible: NONE };
+}
+
+const NO_PORTS: Readonly<Ports> = noPorts();
 
 /** Windows that count distinct ports, and alert at `count` of them. */
 export function portContent(count: number): Content<Ports, SeenPorts> {
   const certainPorts = (seen: SeenPorts) => seen.optional ? NONE : seen.ports;
   return {
-    whole: (seen) => ({ certain: certainPorts(seen), possible: seen.ports }),
+    whole(seen, into = noPorts()) {
+      into.certain = certainPorts(seen);
+      into.possible = seen.ports;
+      return into;
+    },
     part: (seen) => ({ certain: !seen.loose && seen.ports.size === 1 ? seen.ports : NONE, possible: seen.ports }),
-    add: (held, seen) => ({
-      certain: union(held.certain, certainPorts(seen)),
-      possible: union(held.possible, seen.ports),
-    }),
+    add(held, seen, into = noPorts()) {
+      into.certain = union(held.certain, certainPorts(seen));
+      into.possible = union(held.possible, seen.ports);
+      return into;
+    },
     certain: ({ certain }) => certain.size >= count,
     possible: (held, seen) => union(held?.possible ?? NONE, seen.ports).size >= count,
     unavoidable: (held, seen, windows) => union(held?.certain ?? NONE, certainPorts(seen)).size > windows * (count - 1),
     most: (seen, windows) => seen.ports.size < count ? 0 : Math.min(windows, Math.floor(seen.packets / count)),
-    merge(a = NO_PORTS, b = NO_PORTS) {
-      return { certain: a.certain.intersection(b.certain), possible: union(a.possible, b.possible) };
+    merge(a = NO_PORTS, b = NO_PORTS, into = noPorts()) {
+      into.certain = intersection(a.certain, b.certain);
+      into.possible = union(a.possible, b.possible);
+      return into;
     },
     isFar: (held, seen) => (held?.possible.size ?? 0) + seen.ports.size < FAR * count,
     equal: (a, b) => sameSet(a.certain, b.certain) && sameSet(a.possible, b.possible),
   };
+}
+
+/** Either set itself where the other holds it. */
+function intersection(a: ReadonlySet<number>, b: ReadonlySet<number>): ReadonlySet<number> {
+  if (a === b || a.size === 0 || b.size === 0) return a.size === 0 ? a : b;
+  const [fewer, more] = a.size <= b.size ? [a, b] : [b, a];
+  for (const port of fewer) if (!more.has(port)) return a.intersection(b);
+  return fewer;
 }
 
 /** Either set itself where it holds the other: windows mostly see the same ports again. */

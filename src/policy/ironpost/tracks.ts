@@ -8,6 +8,7 @@ import type { Decision, Finding } from "../policy.ts";
 import {
   advance,
   type Content,
+  createScratch,
   createTrack,
   isExpired,
   type Judgement,
@@ -55,7 +56,9 @@ export function createTracks<C, S extends Placement>(
   content: Content<C, S>,
   { windowMs, delayMs = 0 }: { windowMs: number; delayMs?: number },
 ) {
-  const rules = { content, windowMs }, tracks = new Map<number, Track<C>>(), alerts: Alerts = { least: 0, most: 0 };
+  const rules = { content, windowMs, scratch: createScratch<C>() },
+    tracks = new Map<number, Track<C>>(),
+    alerts: Alerts = { least: 0, most: 0 };
   let unseenUntilMs = -Infinity, sweptMs = -Infinity, crowded = false, everCrowded = false;
   let placement: Required<Placement> = { fromMs: 0, toMs: 0, optional: false, loose: false };
   const sweep = (atMs: number) => {

@@ -10,14 +10,14 @@
  * content's (contents.ts). Pure.
  */
 
-/** What a window holds, of what an interval brings (`S`), as a range `C`. */
+/** What a window holds, of what an interval brings (`S`), as a range `C`: a new one, or put into `into`. */
 export interface Content<C, S> {
   /** A window that holds all of the interval's packets. */
-  whole(seen: S): C;
+  whole(seen: S, into?: C): C;
   /** A window that holds at least one of them. */
   part(seen: S): C;
   /** A window that held `content`, and all of them. */
-  add(content: C, seen: S): C;
+  add(content: C, seen: S, into?: C): C;
   /** True if a window that holds this has alerted, whatever the order of the packets. */
   certain(content: C): boolean;
   /** False if no order of the packets makes a window alert that held `content` (or nothing) before. */
@@ -27,7 +27,7 @@ export interface Content<C, S> {
   /** Most alerts that `windows` new windows can make of the interval's packets. */
   most(seen: S, windows: number): number;
   /** What holds both; undefined is a window without a recorded packet. */
-  merge(a: C | undefined, b: C | undefined): C | undefined;
+  merge(a: C | undefined, b: C | undefined, into?: C): C | undefined;
   equal(a: C, b: C): boolean;
   /** Whether a window that held `content` before is far from alerting after the interval, too. */
   isFar(content: C | undefined, seen: S): boolean;
@@ -50,6 +50,8 @@ interface Hypothesis<C> {
   earliest: number;
   latest: number;
   content: C | undefined;
+  /** Where its content is put together: nobody else's. */
+  own: C | undefined;
   /** The window has alerted, certainly or perhaps. */
   alerted: boolean;
   perhaps: boolean;
@@ -92,43 +94,144 @@ const MOST_HYPOTHESES = 10, MOST_COLD = 3;
 
 /** A track on which nothing came yet. */
 export function createTrack<C>(): Track<C> {
-  const none = { earliest: -Infinity, latest: -Infinity, content: undefined, alerted: false, perhaps: false };
-  const silent = { closedLeast: 0, closedMost: 0, least: 0, most: 0, nowLeast: 0, nowMost: 0 };
-  return { hypotheses: [{ ...none, ...silent }], least: 0, most: 0, open: [] };
+  return { hypotheses: [createHypothesis()], least: 0, most: 0, open: [] };
+}
+
+function createHypothesis<C>(): Hypothesis<C> {
+  const none = { earliest: -Infinity, latest: -Infinity, content: undefined, own: undefined };
+  return {
+    ...none,
+    alerted: false,
+    perhaps: false,
+    closedLeast: 0,
+    closedMost: 0,
+    least: 0,
+    most: 0,
+    nowLeast: 0,
+    nowMost: 0,
+  };
 }
 
 /** True if a packet after `atMs` would begin a new window whatever happened: the track can be forgotten. */
 export function isExpired<C>(track: Track<C>, { atMs, windowMs }: { atMs: number; windowMs: number }): boolean {
-  return track.hypotheses.every((h) => atMs - h.latest >= windowMs);
+  for (const { latest } of track.hypotheses) if (atMs - latest < windowMs) return false;
+  return true;
+}
+
+/** What windows count, and how long they are. */
+export interface WindowRules<C, S> {
+  content: Content<C, S>;
+  windowMs: number;
+  /** Room to work in, where many tracks have the same rules. */
+  scratch?: Scratch<C>;
+}
+
+/**
+ * Hypotheses that an interval leads to, before they are few, and those that are left over: all that are kept live until
+ * the next interval, so that as new objects they would be what the garbage collector is worst at.
+ */
+export interface Scratch<C> {
+  next: Hypothesis<C>[];
+  spare: Hypothesis<C>[];
+  /** What a window holds that has at least one of the interval's packets; made when first asked for. */
+  part: C | undefined;
+}
+
+export function createScratch<C>(): Scratch<C> {
+  return { next: [], spare: [], part: undefined };
 }
 
 /** Takes an interval's packets into a track; there is at least one, unless `optional`. */
 export function advance<C, S extends Placement>(
   track: Track<C>,
   seen: S,
-  { content, windowMs }: { content: Content<C, S>; windowMs: number },
+  rules: WindowRules<C, S>,
 ): Judgement {
-  const [only] = track.hypotheses;
-  if (track.hypotheses.length === 1 && isFar(only!, seen, content)) {
-    keepFar(only!, seen, { content, windowMs });
+  const { content, windowMs } = rules, { hypotheses } = track, { fromMs } = seen;
+  if (hypotheses.length === 1 && isFar(hypotheses[0]!, seen, content)) {
+    keepFar(hypotheses[0]!, seen, rules);
     return NOTHING;
   }
-  const { fromMs, toMs } = seen, next: Hypothesis<C>[] = [], rules = { content, windowMs };
-  for (const known of track.hypotheses) {
-    if (seen.optional) next.push({ ...known, nowLeast: 0, nowMost: 0 });
-    const candidates = seen.loose ? withUnseenWindow(known, fromMs, windowMs) : [known];
-    for (const h of candidates) {
-      if (fromMs - h.latest >= windowMs) {
-        next.push(begin(h, seen, rules));
-        continue;
+  const scratch = rules.scratch ?? createScratch<C>(), { next, spare } = scratch;
+  scratch.part = undefined;
+  for (let i = 0; i < hypotheses.length; i++) {
+    const known = hypotheses[i]!;
+    if (seen.optional) {
+      const same = copyOf(known, scratch);
+      if (known.content !== undefined) {
+        same.content = same.own = content.merge(known.content, known.content, same.own);
       }
-      next.push(stay(h, seen, rules));
-      if (toMs - h.earliest > windowMs) next.push(...turn(h, seen, rules));
+      same.nowLeast = same.nowMost = 0;
+      next.push(same);
     }
+    follow(known, seen, rules, scratch);
+    const unseen = seen.loose ? withUnseenWindow(known, { fromMs, windowMs }, scratch) : undefined;
+    if (!unseen) continue;
+    follow(unseen, seen, rules, scratch);
+    spare.push(unseen);
   }
-  const far = next.every((h) => !h.alerted && !h.perhaps && content.isFar(h.content, seen));
-  track.hypotheses = limitHypotheses(next, content, far);
+  for (let i = 0; i < hypotheses.length; i++) spare.push(hypotheses[i]!);
+  hypotheses.length = 0;
+  limitHypotheses(hypotheses, content, { next, spare, far: isAllFar(next, seen, content) });
+  next.length = 0;
   return judge(track, fromMs, windowMs);
+}
+
+/** Adds what a hypothesis can lead to. */
+function follow<C, S extends Placement>(
+  h: Hypothesis<C>,
+  seen: S,
+  rules: WindowRules<C, S>,
+  scratch: Scratch<C>,
+): void {
+  const { next } = scratch;
+  if (seen.fromMs - h.latest >= rules.windowMs) return void next.push(begin(h, seen, rules, scratch));
+  next.push(stay(h, seen, rules, scratch));
+  if (seen.toMs - h.earliest > rules.windowMs) turn(h, seen, rules, scratch);
+}
+
+function isAllFar<C, S extends Placement>(list: readonly Hypothesis<C>[], seen: S, content: Content<C, S>): boolean {
+  for (let i = 0; i < list.length; i++) {
+    const h = list[i]!;
+    if (h.alerted || h.perhaps || !content.isFar(h.content, seen)) return false;
+  }
+  return true;
+}
+
+/**
+ * All fields by name, but where content is put together: a spread takes ten times as long, and this is done several
+ * times a source and interval.
+ */
+function copyOf<C>(h: Hypothesis<C>, { spare }: Scratch<C>): Hypothesis<C> {
+  const copy = spare.pop() ?? createHypothesis<C>();
+  copy.earliest = h.earliest;
+  copy.latest = h.latest;
+  copy.content = h.content;
+  copy.alerted = h.alerted;
+  copy.perhaps = h.perhaps;
+  copy.closedLeast = h.closedLeast;
+  copy.closedMost = h.closedMost;
+  copy.least = h.least;
+  copy.most = h.most;
+  copy.nowLeast = h.nowLeast;
+  copy.nowMost = h.nowMost;
+  return copy;
+}
+
+/** A hypothesis of which the window is over; the next one's begin is in this range, and nothing is in it. */
+function closedOf<C>(
+  h: Hypothesis<C>,
+  { earliest, latest }: { earliest: number; latest: number },
+  scratch: Scratch<C>,
+): Hypothesis<C> {
+  const closed = copyOf(h, scratch);
+  closed.earliest = earliest;
+  closed.latest = latest;
+  closed.content = undefined;
+  closed.alerted = closed.perhaps = false;
+  closed.closedLeast = h.least;
+  closed.closedMost = h.most;
+  return closed;
 }
 
 const NOTHING: Judgement = { least: 0, most: 0, nowLeast: 0, nowMost: 0, earliestMs: 0, windowMs: 0 };
@@ -139,12 +242,12 @@ function isFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, content: Conte
 }
 
 /** Takes an interval's packets into the only hypothesis of such a track, as merging all of its courses would. */
-function keepFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, { content, windowMs }: Rules<C, S>): void {
+function keepFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, { content, windowMs }: WindowRules<C, S>): void {
   const { fromMs, toMs, loose } = seen, expired = fromMs - h.latest >= windowMs;
   const unseen = loose === true && h.earliest + windowMs < fromMs;
   const turns = expired ? toMs - fromMs > windowMs : toMs - h.earliest > windowMs;
-  const held = expired || h.content === undefined ? content.whole(seen) : content.add(h.content, seen);
-  h.content = turns || unseen ? content.merge(held, content.part(seen)) : held;
+  const held = expired || h.content === undefined ? content.whole(seen, h.own) : content.add(h.content, seen, h.own);
+  h.content = h.own = turns || unseen ? content.merge(held, content.part(seen), held) : held;
   h.earliest = expired && !unseen ? fromMs : Math.max(h.earliest, fromMs - windowMs);
   if (expired || turns) h.latest = toMs;
   else if (unseen) h.latest = Math.max(h.latest, fromMs);
@@ -153,101 +256,109 @@ function keepFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, { content, w
   h.nowLeast = h.nowMost = 0;
 }
 
-/** The hypothesis, and that a window without any recorded packet is open when the interval begins. */
-function withUnseenWindow<C>(h: Hypothesis<C>, fromMs: number, windowMs: number): Hypothesis<C>[] {
+/** That a window without any recorded packet is open when the interval begins; undefined if none can be. */
+function withUnseenWindow<C>(
+  h: Hypothesis<C>,
+  { fromMs, windowMs }: { fromMs: number; windowMs: number },
+  scratch: Scratch<C>,
+): Hypothesis<C> | undefined {
   const earliest = Math.max(h.earliest + windowMs, fromMs - windowMs);
-  if (earliest >= fromMs) return [h];
-  const closed = { closedLeast: h.least, closedMost: h.most };
-  return [h, { ...h, ...closed, earliest, latest: fromMs, content: undefined, alerted: false, perhaps: false }];
-}
-
-interface Rules<C, S> {
-  content: Content<C, S>;
-  windowMs: number;
+  return earliest >= fromMs ? undefined : closedOf(h, { earliest, latest: fromMs }, scratch);
 }
 
 /** No window was open: the first packet begins one, and an interval longer than a window may see several. */
-function begin<C, S extends Placement>(h: Hypothesis<C>, seen: S, rules: Rules<C, S>): Hypothesis<C> {
+function begin<C, S extends Placement>(
+  h: Hypothesis<C>,
+  seen: S,
+  rules: WindowRules<C, S>,
+  scratch: Scratch<C>,
+): Hypothesis<C> {
   const { content, windowMs } = rules, windows = Math.max(1, Math.ceil((seen.toMs - seen.fromMs) / windowMs));
-  const closed: Hypothesis<C> = {
-    ...h,
-    earliest: seen.fromMs,
-    latest: seen.toMs,
-    closedLeast: h.least,
-    closedMost: h.most,
-  };
-  if (windows === 1) return judgeWindow({ ...closed, content: undefined, alerted: false, perhaps: false }, seen, rules);
+  const begun = closedOf(h, { earliest: seen.fromMs, latest: seen.toMs }, scratch);
+  if (windows === 1) return judgeWindow(begun, seen, rules);
   const most = content.most(seen, windows), least = content.unavoidable(undefined, seen, windows) ? 1 : 0;
-  return {
-    ...closed,
-    content: content.part(seen),
-    alerted: false,
-    perhaps: most > 0,
-    closedMost: h.most + Math.min(most, windows - 1),
-    least: h.least + least,
-    most: h.most + most,
-    nowLeast: least,
-    nowMost: most,
-  };
+  begun.content = scratch.part ??= content.part(seen);
+  begun.perhaps = most > 0;
+  begun.closedMost = h.most + Math.min(most, windows - 1);
+  begun.least = h.least + least;
+  begun.most = h.most + most;
+  begun.nowLeast = least;
+  begun.nowMost = most;
+  return begun;
 }
 
 /** All of the packets fall into the window that is open. */
-function stay<C, S extends Placement>(h: Hypothesis<C>, seen: S, rules: Rules<C, S>): Hypothesis<C> {
-  return judgeWindow({ ...h, earliest: Math.max(h.earliest, seen.fromMs - rules.windowMs) }, seen, rules);
+function stay<C, S extends Placement>(
+  h: Hypothesis<C>,
+  seen: S,
+  rules: WindowRules<C, S>,
+  scratch: Scratch<C>,
+): Hypothesis<C> {
+  const stays = copyOf(h, scratch);
+  stays.earliest = Math.max(h.earliest, seen.fromMs - rules.windowMs);
+  return judgeWindow(stays, seen, rules);
 }
 
-/** Adds the packets to the hypothesis' window. */
-function judgeWindow<C, S>(h: Hypothesis<C>, seen: S, { content }: Rules<C, S>): Hypothesis<C> {
-  const held = h.content === undefined ? content.whole(seen) : content.add(h.content, seen);
+/** Adds the packets to the window of a hypothesis that is nobody else's. */
+function judgeWindow<C, S>(h: Hypothesis<C>, seen: S, { content }: WindowRules<C, S>): Hypothesis<C> {
   const possible = !h.alerted && content.possible(h.content, seen);
+  const held = h.content === undefined ? content.whole(seen, h.own) : content.add(h.content, seen, h.own);
   const certain = !h.alerted && content.certain(held);
-  return {
-    ...h,
-    content: held,
-    alerted: h.alerted || certain,
-    perhaps: h.perhaps || possible,
-    least: certain ? Math.max(h.least, h.closedLeast + 1) : h.least,
-    most: possible ? Math.min(h.most, h.closedMost) + 1 : h.most,
-    nowLeast: certain && !h.perhaps ? 1 : 0,
-    nowMost: possible ? 1 : 0,
-  };
+  h.content = h.own = held;
+  h.nowLeast = certain && !h.perhaps ? 1 : 0;
+  h.nowMost = possible ? 1 : 0;
+  if (certain) h.least = Math.max(h.least, h.closedLeast + 1);
+  if (possible) h.most = Math.min(h.most, h.closedMost) + 1;
+  h.alerted = h.alerted || certain;
+  h.perhaps = h.perhaps || possible;
+  return h;
 }
 
 /** The window ends within the interval: some packets, or none, fall into it, the others begin the next. */
-function turn<C, S extends Placement>(h: Hypothesis<C>, seen: S, rules: Rules<C, S>): Hypothesis<C>[] {
+function turn<C, S extends Placement>(
+  h: Hypothesis<C>,
+  seen: S,
+  rules: WindowRules<C, S>,
+  scratch: Scratch<C>,
+): void {
   const { content, windowMs } = rules, earliest = Math.max(seen.fromMs, h.earliest + windowMs);
   const windows = Math.max(1, Math.ceil((seen.toMs - earliest) / windowMs));
-  const fresh = { ...h, earliest, latest: seen.toMs, content: undefined, alerted: false, perhaps: false };
   const lastOld = !h.alerted && content.possible(h.content, seen) ? 1 : 0;
   const oldMost = lastOld ? Math.min(h.most, h.closedMost) + 1 : h.most;
   const most = content.most(seen, windows), least = content.unavoidable(h.content, seen, windows + 1) ? 1 : 0;
-  const after: Hypothesis<C> = {
-    ...fresh,
-    content: content.part(seen),
-    perhaps: most > 0,
-    closedLeast: h.least,
-    closedMost: oldMost + Math.min(most, windows - 1),
-    least: Math.max(h.least, h.closedLeast + least),
-    most: oldMost + most,
-    nowLeast: h.perhaps ? 0 : least,
-    nowMost: lastOld + most,
-  };
-  if (windows > 1) return [after];
-  const atFirst = judgeWindow({ ...fresh, closedLeast: h.least, closedMost: h.most }, seen, rules);
-  return [atFirst, after];
+  const begun = { earliest, latest: seen.toMs };
+  if (windows === 1) scratch.next.push(judgeWindow(closedOf(h, begun, scratch), seen, rules));
+  const after = closedOf(h, begun, scratch);
+  after.content = scratch.part ??= content.part(seen);
+  after.perhaps = most > 0;
+  after.closedMost = oldMost + Math.min(most, windows - 1);
+  after.least = Math.max(h.least, h.closedLeast + least);
+  after.most = oldMost + most;
+  after.nowLeast = h.perhaps ? 0 : least;
+  after.nowMost = lastOld + most;
+  scratch.next.push(after);
 }
 
-/** Merges what is alike, then the nearest, until there are few enough. */
-function limitHypotheses<C, S>(hypotheses: Hypothesis<C>[], content: Content<C, S>, far: boolean): Hypothesis<C>[] {
-  if (hypotheses.length === 1) return hypotheses;
-  const kept: Hypothesis<C>[] = [];
-  for (const h of hypotheses) {
-    const at = kept.findIndex((k) => isAlike(k, h, content));
-    if (at < 0) kept.push(h);
-    else kept[at] = merge(kept[at]!, h, content);
+/** Merges what is alike, then the nearest, until there are few enough: those that are kept. */
+function limitHypotheses<C, S>(
+  kept: Hypothesis<C>[],
+  content: Content<C, S>,
+  { next, spare, far }: Pick<Scratch<C>, "next" | "spare"> & { far: boolean },
+): void {
+  let most = far ? 1 : MOST_COLD;
+  for (let i = 0; i < next.length; i++) {
+    const h = next[i]!;
+    if (!far && (h.perhaps || h.nowMost > 0)) most = MOST_HYPOTHESES;
+    let at = 0;
+    while (at < kept.length && !isAlike(kept[at]!, h, content)) at++;
+    if (at === kept.length) {
+      kept.push(h);
+      continue;
+    }
+    merge(kept[at]!, h, content);
+    spare.push(h);
   }
-  const most = far ? 1 : kept.some((h) => h.perhaps || h.nowMost > 0) ? MOST_HYPOTHESES : MOST_COLD;
-  if (kept.length <= most) return kept;
+  if (kept.length <= most) return;
   kept.sort((a, b) => a.earliest - b.earliest || a.latest - b.latest);
   while (kept.length > most) {
     let near = 1, least = Infinity;
@@ -256,11 +367,15 @@ function limitHypotheses<C, S>(hypotheses: Hypothesis<C>[], content: Content<C, 
       const distance = Math.abs(b.earliest - a.earliest) + Math.abs(b.latest - a.latest) +
         (a.alerted === b.alerted ? 0 : 1) + Math.abs(a.most - b.most) + Math.abs(a.least - b.least);
       // A hypothesis without a window is at -Infinity: it is merged with its like alone.
-      if (distance < least) [near, least] = [i, distance];
+      if (distance >= least) continue;
+      near = i;
+      least = distance;
     }
-    kept.splice(near - 1, 2, merge(kept[near - 1]!, kept[near]!, content));
+    merge(kept[near - 1]!, kept[near]!, content);
+    spare.push(kept[near]!);
+    for (let i = near + 1; i < kept.length; i++) kept[i - 1] = kept[i]!;
+    kept.pop();
   }
-  return kept;
 }
 
 function isAlike<C, S>(a: Hypothesis<C>, b: Hypothesis<C>, content: Content<C, S>): boolean {
@@ -269,21 +384,19 @@ function isAlike<C, S>(a: Hypothesis<C>, b: Hypothesis<C>, content: Content<C, S
   return content.equal(a.content, b.content);
 }
 
-/** What holds both courses. */
-function merge<C, S>(a: Hypothesis<C>, b: Hypothesis<C>, content: Content<C, S>): Hypothesis<C> {
-  return {
-    earliest: Math.min(a.earliest, b.earliest),
-    latest: Math.max(a.latest, b.latest),
-    content: content.merge(a.content, b.content),
-    alerted: a.alerted && b.alerted,
-    perhaps: a.perhaps || b.perhaps,
-    closedLeast: Math.min(a.closedLeast, b.closedLeast),
-    closedMost: Math.max(a.closedMost, b.closedMost),
-    least: Math.min(a.least, b.least),
-    most: Math.max(a.most, b.most),
-    nowLeast: Math.min(a.nowLeast, b.nowLeast),
-    nowMost: Math.max(a.nowMost, b.nowMost),
-  };
+/** Makes a course hold another, too. */
+function merge<C, S>(a: Hypothesis<C>, b: Hypothesis<C>, content: Content<C, S>): void {
+  a.earliest = Math.min(a.earliest, b.earliest);
+  a.latest = Math.max(a.latest, b.latest);
+  a.content = a.own = content.merge(a.content, b.content, a.own);
+  a.alerted = a.alerted && b.alerted;
+  a.perhaps = a.perhaps || b.perhaps;
+  a.closedLeast = Math.min(a.closedLeast, b.closedLeast);
+  a.closedMost = Math.max(a.closedMost, b.closedMost);
+  a.least = Math.min(a.least, b.least);
+  a.most = Math.max(a.most, b.most);
+  a.nowLeast = Math.min(a.nowLeast, b.nowLeast);
+  a.nowMost = Math.max(a.nowMost, b.nowMost);
 }
 
 /** What all hypotheses agree on, and how it differs from before. */
@@ -297,10 +410,11 @@ function judge<C>(track: Track<C>, fromMs: number, windowMs: number): Judgement 
     if (h.earliest > -Infinity) begin = Math.min(begin, h.earliest);
   }
   const grown = { least: Math.max(0, least - track.least), most: Math.max(0, most - track.most) };
-  const open = track.open.filter((time) => time >= fromMs - 2 * windowMs);
+  const { open } = track;
+  while (open.length > 0 && open[0]! < fromMs - 2 * windowMs) open.shift();
   const earliestMs = grown.least > 0 ? open.shift() ?? fromMs : fromMs;
   if (grown.most > grown.least) open.push(fromMs);
-  track.open = open;
-  [track.least, track.most] = [Math.max(track.least, least), Math.max(track.most, most)];
-  return { ...grown, nowLeast, nowMost, earliestMs, windowMs: Math.min(begin, fromMs) };
+  track.least = Math.max(track.least, least);
+  track.most = Math.max(track.most, most);
+  return { least: grown.least, most: grown.most, nowLeast, nowMost, earliestMs, windowMs: Math.min(begin, fromMs) };
 }
