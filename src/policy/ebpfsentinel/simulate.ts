@@ -21,9 +21,9 @@ import { createLimiter, type SharedLimits } from "./limiter.ts";
 import { createNotes, LIMITER_SOURCES } from "./notes.ts";
 import {
   createBySource,
+  createGates,
   createGrouping,
   createKnowledge,
-  gateOf,
   type Group,
   type Known,
   type Present,
@@ -53,7 +53,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const enforced = ips.mode === "block" && config.firewall.enabled;
   const counting = ips.enabled && [...slots.values()].some((slot) => slot.feeds);
   const found = createNotes();
-  const stepHost = createStepHost();
+  const stepHost = createStepHost(), gateOf = createGates();
   /** Of the source that is at work, by its cells. */
   const passes: Range[] = [], stopped: (Stopped[] | undefined)[] = [], ports: Port[] = [];
   const limiter = createLimiter(simulated, {
@@ -255,7 +255,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       port.matches.lower = port.least = unknownShare ? 0 : pass.lower;
       port.matches.upper = pass.upper;
       port.gate = port.window = undefined;
-      if (slot && known.sampled !== false) detect(port, slot, { group, context, present, mayDrop });
+      if (slot && known.sampled !== false) detect(port, slot, { group, context, mayDrop });
       if (port.gate) matched++;
     }
     // A port that was counted with all others may hold matches of any rule.
@@ -267,7 +267,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       ports[0]!.gate = { rule: undefined, state: createGateBounds(), detections: matches };
     }
     if (matched === 0 && !everyPort && (known.trusted || !present.host || isResting(present.host))) {
-      advanceGates(present, interval, mayDrop ? 0 : Infinity);
+      advanceGates(source, interval, mayDrop ? 0 : Infinity);
       return undefined;
     }
     const block: BlockRule = { limit: known.limit, ttlMs: ttl, lagMs, dryRun: !enforced };
@@ -278,7 +278,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       : counted && !subnet && matched === 1
       ? step.fewestPass
       : 0;
-    advanceGates(present, interval, reach);
+    advanceGates(source, interval, reach);
     const latest = host.blockedUntilMs;
     if (latest > endMs) {
       blocked.set(source, latest);
@@ -289,16 +289,15 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   }
 
   /** What the rule of a slot detects of a port's packets. */
-  function detect(port: Port, slot: Slot, { group, context, present, mayDrop }: {
+  function detect(port: Port, slot: Slot, { group, context, mayDrop }: {
     group: Group;
     context: SourceContext;
-    present: Present;
     mayDrop: boolean;
   }): void {
     if (!isCountable(slot.rule)) return;
     const { known } = group, { beginMs, endMs } = context.interval, { threshold, mode } = slot.rule;
     const rule = (known.country === undefined ? undefined : slot.countryGates?.get(known.country)) ?? slot.gate;
-    const { lower, upper } = port.matches, state = gateOf(present, slot.number);
+    const { lower, upper } = port.matches, state = gateOf(group.source, slot.number);
     const bySource = !rule || !threshold || threshold.trackBy === "src_ip" ||
       (threshold.trackBy === "both" && destinations.length === 1);
     const detections = !bySource
@@ -320,11 +319,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   }
 
   /** Takes the windows of rules along, to which so many matches come at the least. */
-  function advanceGates(present: Present, { beginMs, endMs }: Interval, reach: number): void {
+  function advanceGates(source: number, { beginMs, endMs }: Interval, reach: number): void {
     for (let k = 0; k < ports.length; k++) {
       const { window, slot, least, matches: { upper } } = ports[k]!;
       if (!window) continue;
-      advanceGate(window, gateOf(present, slot!.number), { lower: Math.min(least, reach), upper, beginMs, endMs });
+      const matches = { lower: Math.min(least, reach), upper, beginMs, endMs };
+      advanceGate(window, gateOf(source, slot!.number), matches);
     }
   }
 

@@ -3,7 +3,7 @@
  */
 import { createPrefixTable, prefixKey } from "../../prefix_table.ts";
 import type { Cells, Sources } from "../../evidence/interval.ts";
-import { atLeast } from "../../evidence/pairs.ts";
+import { atLeast, createPairs } from "../../evidence/pairs.ts";
 import { injectedBits, limitFor } from "./blacklist.ts";
 import type { Host } from "./host_states.ts";
 import type { Config } from "./config.ts";
@@ -44,8 +44,6 @@ export interface Known {
 /** What changes about a source; parts of it are made when first used. */
 export interface Present {
   host: Host | undefined;
-  /** By the number of the slot. */
-  gates: (GateBounds | undefined)[] | undefined;
   limit: LimitBounds | undefined;
   syn: LimitBounds | undefined;
   guards: GuardBounds | undefined;
@@ -117,16 +115,19 @@ const NO_LIMITS = { syn: undefined, limit: undefined };
 /** Finds a source's present state, or makes one. */
 export function recall(presents: BySource<Present>, source: number): Present {
   return presents.get(source) ?? presents.add(source, {
-    ...{ host: undefined, gates: undefined, limit: undefined, syn: undefined, guards: undefined },
+    ...{ host: undefined, limit: undefined, syn: undefined, guards: undefined },
     ...{ likely: undefined, tokens: undefined },
   });
 }
 
-/** The window of a slot's rule. */
-export function gateOf(present: Present, slot: number): GateBounds {
-  const gates = present.gates ??= [];
-  while (gates.length <= slot) gates.push(undefined);
-  return gates[slot] ??= createGateBounds();
+/** Windows of rules, by source and the number of a slot; made when first asked for. */
+export function createGates(): (source: number, slot: number) => GateBounds {
+  const pairs = createPairs(), gates: GateBounds[] = [];
+  return (source, slot) => {
+    const pair = pairs.of(source, slot);
+    if (pair === gates.length) gates.push(createGateBounds());
+    return gates[pair]!;
+  };
 }
 
 /** When an interval is. */
