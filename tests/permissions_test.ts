@@ -27,7 +27,7 @@ const LEFT: [command: string, args: string, left: string][] = [
   ["status", "-o DIR", "read ffi sys"],
   ["export s3", "--input DIR --bucket abc --dry-run", "read write net sys"],
   ["report", "--in DIR --out DIR/report", "read write"],
-  ["report", "--in s3://abc/ --out DIR/report --s3-endpoint http://127.0.0.1:9", "read write net"],
+  ["report", "--in s3://abc/ --out DIR/report --s3-endpoint http://127.0.0.1:8", "read write net"],
   ["simulate", "--policy native --in DIR --out DIR/simulated", "read write env"],
   ["policy check", "DIR/policy.yaml", "read env"],
   ["rules", "--from DIR/rules.json -f nftables", "read write ffi sys"],
@@ -52,7 +52,7 @@ Deno.test("each command may do what it needs and nothing else, from before it be
   await Deno.writeTextFile(`${folder}/empty.jsonc`, "{}");
   await Deno.writeTextFile(
     `${folder}/bucket.jsonc`,
-    '{ "export s3": { "bucket": "abc", "endpoint": "http://[::1]:9" } }',
+    '{ "export s3": { "bucket": "abc", "endpoint": "http://[::1]:8" } }',
   );
   await Deno.writeTextFile(`${folder}/policy.yaml`, "a: 1\n");
   const nobody = {
