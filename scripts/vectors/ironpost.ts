@@ -307,9 +307,9 @@ function holdBounds(
     }));
     const { sources, intervals } = cut(rows, { lengthMs });
     const message = run(policy, intervals, sources).findings.find((f) => f.code === "alerts")?.message ?? "";
-    const ranges = [...message.matchAll(/(\d+)(?: to (\d+))? (matches|alerts)/g)];
+    const ranges = [...message.matchAll(/(\d+)(?:–(\d+))? (match|alert)(?:e?s)?\b/g)];
     const held = ranges.length === 2 && ranges.every(([, least, most = least, what]) => {
-      const count = what === "matches" ? counts.rule_matches : counts.alerts;
+      const count = what === "match" ? counts.rule_matches : counts.alerts;
       return Number(least) <= count && count <= Number(most);
     });
     return held ? [] : [`${lengthMs / 1000} s: ${message}`];
