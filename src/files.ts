@@ -31,16 +31,25 @@ export function syncDirectory(path: string): void {
 export function replaceFile(path: string, text: string): void {
   const temporary = `${path}.${Deno.pid}`; // no ending that somebody reads: `.prom`, `.service`
   try {
+    removeIfThere(temporary); // of a process that was killed, and had the same number: 1 in every container
     Deno.writeTextFileSync(temporary, text, { createNew: true });
     Deno.chmodSync(temporary, 0o644);
     Deno.renameSync(temporary, path);
   } catch (error) {
     try {
-      Deno.removeSync(temporary);
+      removeIfThere(temporary);
     } catch {
-      // It was not made.
+      // What failed first is what is told.
     }
     throw error;
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

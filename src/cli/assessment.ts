@@ -2,8 +2,8 @@
  * What the commands have in common that assess a policy (`report`, `fleet report`, `simulate`): how options become what
  * an assessment is made with, and how its answer is told.
  */
-import { createPrefixSet, parseAllowlist, type PrefixSet } from "../allowlist.ts";
-import { IbsrError, reason } from "../errors.ts";
+import { createPrefixSet, type PrefixSet } from "../allowlist.ts";
+import { IbsrError } from "../errors.ts";
 import type { Evidence } from "../evidence/read.ts";
 import { log } from "../log.ts";
 import type { NativeOptions } from "../policy/native.ts";
@@ -99,21 +99,6 @@ function shownOptions(
 /** Ports of several lists, each once, ascending. */
 export function sortedPorts(lists: readonly (readonly number[])[]): number[] {
   return [...new Set(lists.flat())].sort((a, b) => a - b);
-}
-
-/** All files as one list; warnings about them are logged. */
-export function readAllowlists(paths: readonly string[]): PrefixSet {
-  return createPrefixSet(paths.flatMap((path) => {
-    let text: string;
-    try {
-      text = Deno.readTextFileSync(path);
-    } catch (cause) {
-      throw new IbsrError("usage", `Cannot read the allowlist ${path}: ${reason(cause)}`, { cause });
-    }
-    const { prefixes, warnings } = parseAllowlist(text, path);
-    for (const warning of warnings) log("warning", warning);
-    return prefixes;
-  }));
 }
 
 /** https://reproducible-builds.org/specs/source-date-epoch/: seconds since 1970. */

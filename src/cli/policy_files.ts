@@ -5,11 +5,10 @@ import { createHash } from "node:crypto";
 import { IbsrError, reason } from "../errors.ts";
 import { chooseEngine } from "../policy/engines.ts";
 import type { Engine, Finding, LoadOptions, Policy, PolicyFile } from "../policy/policy.ts";
+import { readWholeText } from "./named_files.ts";
 import type { Values } from "./options.ts";
 import type { POLICY_FILE_OPTIONS } from "./tables/policy.ts";
 
-/** A file larger than this is not read: engines and documents have lower limits of their own. */
-const LARGEST_BYTES = 64 << 20;
 /** Files of one folder. */
 const MOST_FILES = 10_000;
 
@@ -34,16 +33,12 @@ export function readPolicyFiles(paths: readonly string[]): PolicyFile[] {
 }
 
 function readFile(path: string): PolicyFile {
-  const { size } = Deno.statSync(path);
-  if (size > LARGEST_BYTES) {
-    throw new IbsrError("data", `Cannot read the policy ${path}: ${size} bytes, and ${LARGEST_BYTES} are the most`);
-  }
-  return { path, text: Deno.readTextFileSync(path) };
+  return { path, text: readWholeText(path, { what: `the policy ${path}` }) };
 }
 
 /** What the options say besides the files. */
 export function loadOptions(values: Values<typeof POLICY_FILE_OPTIONS>): LoadOptions & { engine?: string } {
-  const readOne = (path: string) => readPolicyText(path);
+  const readOne = (path: string) => ({ path, text: readWholeText(path) });
   return {
     ...(values.engine === undefined ? {} : { engine: values.engine }),
     ...(values.profile === undefined ? {} : { profile: values.profile }),
@@ -52,15 +47,6 @@ export function loadOptions(values: Values<typeof POLICY_FILE_OPTIONS>): LoadOpt
     hostAddresses: values["host-address"],
     cpus: values.cpus,
   };
-}
-
-function readPolicyText(path: string): PolicyFile {
-  try {
-    return readFile(path);
-  } catch (cause) {
-    if (cause instanceof IbsrError) throw cause;
-    throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
-  }
 }
 
 /** Files of one policy, and what their engine makes of them; undefined where nobody can tell what they are. */

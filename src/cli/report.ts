@@ -18,13 +18,13 @@ import {
   assessOptions,
   nativeOptions,
   type PolicyValues,
-  readAllowlists,
   showIntervals,
   sortedPorts,
   sourceDateEpoch,
 } from "./assessment.ts";
 import type { Context } from "./command.ts";
 import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
+import { readAllowlists } from "./named_files.ts";
 import type { Values } from "./options.ts";
 import type { REPORT_COMMAND_OPTIONS } from "./tables/report.ts";
 

@@ -1,11 +1,9 @@
 /**
  * `ibsr rules`: candidate rules of a report in a format that is enforced elsewhere. It writes files and changes nothing.
  */
-import { parseAllowlist } from "../allowlist.ts";
 import { IbsrError, nearest, reason } from "../errors.ts";
 import { readHostAddresses } from "../rules/lockout.ts";
 import { log } from "../log.ts";
-import type { Prefix } from "../prefix.ts";
 import type { Abilities } from "../rules/fit.ts";
 import type { Format, Rendered } from "../rules/format.ts";
 import { FORMATS } from "../rules/formats.ts";
@@ -14,6 +12,7 @@ import { MAX_BYTES, parseRuleSet } from "../rules/read.ts";
 import { plainText } from "../rules/texts.ts";
 import { formatNumberOf } from "../words.ts";
 import type { Context } from "./command.ts";
+import { readAllowlists, readWhole } from "./named_files.ts";
 import type { Values } from "./options.ts";
 import type { RULES_OPTIONS } from "./tables/rules.ts";
 
@@ -30,10 +29,10 @@ export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environm
       hint: `formats with one: ${FORMATS.filter((f) => f.can.shadow).map((f) => f.name).join(", ")}`,
     });
   }
-  const set = parseRuleSet(readBytes(values.from), values.from);
+  const set = parseRuleSet(readWhole(values.from, { mostBytes: MAX_BYTES }), values.from);
   const hostChecked = !values["no-host-check"];
   const plan = normalise(set, {
-    allowlist: values.allowlist.flatMap(readAllowlist),
+    allowlist: readAllowlists(values.allowlist).prefixes,
     protected: [
       ...values.protect.map((prefix): Protected => ({ prefix, why: "what --protect names:" })),
       ...hostChecked ? readHostAddresses(environment) : [],
@@ -72,39 +71,6 @@ function listFormats(): string {
   const table = [["FORMAT", ...keys.map((key) => columns[key]), "WHAT IT IS"], ...rows];
   const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
   return table.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n").join("");
-}
-
-/** A file, unless it is larger than any that could be used. */
-function readBytes(path: string): Uint8Array {
-  try {
-    using file = Deno.openSync(path);
-    const { size, isFile } = file.statSync();
-    if (isFile && size > MAX_BYTES) throw new Error(`it has ${size} bytes, the most is ${MAX_BYTES}`);
-    // A pipe has no size: read no more than may be used.
-    const chunks: Uint8Array[] = [], buffer = new Uint8Array(1 << 16);
-    let length = 0;
-    for (let n = file.readSync(buffer); n !== null; n = file.readSync(buffer)) {
-      chunks.push(buffer.slice(0, n));
-      length += n;
-      if (length > MAX_BYTES) throw new Error(`it has more than ${MAX_BYTES} bytes`);
-    }
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    return bytes;
-  } catch (cause) {
-    throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
-  }
-}
-
-/** The addresses and CIDRs of a file. */
-function readAllowlist(path: string): readonly Prefix[] {
-  const { prefixes, warnings } = parseAllowlist(new TextDecoder().decode(readBytes(path)), path);
-  for (const warning of warnings) log("warning", warning);
-  return prefixes;
 }
 
 /** Where the files go. */

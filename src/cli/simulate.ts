@@ -14,18 +14,11 @@ import { formatCount, formatNumberOf, formatRange, formatRangeOf, formatShare, s
 import { startObserverThread } from "../report/observe_apart.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
-import {
-  gateLimits,
-  nativeOptions,
-  printAnswer,
-  readAllowlists,
-  showIntervals,
-  sourceDateEpoch,
-  VERDICT_EXIT,
-} from "./assessment.ts";
+import { gateLimits, nativeOptions, printAnswer, showIntervals, sourceDateEpoch, VERDICT_EXIT } from "./assessment.ts";
 import type { Context } from "./command.ts";
 import { fitLines } from "./help.ts";
 import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
+import { readAllowlists } from "./named_files.ts";
 import { resolveOptions, type Values } from "./options.ts";
 import { describeFinding } from "./policy.ts";
 import { hashFiles, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
