@@ -89,11 +89,9 @@ export function createSources(seed: number): SourceTable {
   const bytes = (source: number): Uint8Array => {
     if (!(source >= 0 && source < count)) throw new RangeError(`there is no source ${source}`);
     const value = values[source]!;
-    const words = families[source] === V6
-      ? words6.subarray(value * 4, value * 4 + 4)
-      : values.subarray(source, source + 1);
-    const result = new Uint8Array(words.length * 4), view = new DataView(result.buffer);
-    for (let i = 0; i < words.length; i++) view.setUint32(i * 4, words[i]!);
+    if (families[source] !== V6) return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+    const result = new Uint8Array(16);
+    for (let i = 0; i < 16; i++) result[i] = words6[value * 4 + (i >> 2)]! >>> 24 - 8 * (i & 3);
     return result;
   };
 

@@ -6,7 +6,7 @@
  * the sets only grow by union, and so each interval's bounds hold on their own. Pure.
  */
 import type { Interval } from "../evidence/interval.ts";
-import type { Effect } from "./policy.ts";
+import type { Bounds, Effect } from "./policy.ts";
 
 /** One block; times are milliseconds since 1970, ranges are empty where `until` isn't later than `from`. */
 export interface Block {
@@ -54,7 +54,7 @@ export function createBlock(): Block {
     decidedUntil: -Infinity,
     decidedCertain: false,
     touchedMs: 0,
-    passed: NOTHING,
+    passed: { packets: 0, bytes: 0, syn: 0 },
     expectedBefore: 0,
   };
 }
@@ -64,7 +64,10 @@ export function extendBlock(block: Block, { beginMs, endMs }: Interval, trigger:
   const { durationMs } = trigger;
   const free = block.possibleUntil <= beginMs;
   block.touchedMs = endMs;
-  block.passed = free ? trigger.passed : NOTHING;
+  const passed = free ? trigger.passed : NOTHING;
+  block.passed.packets = passed.packets; // a hot source's block lives long, and gets other numbers in each interval
+  block.passed.bytes = passed.bytes;
+  block.passed.syn = passed.syn;
   block.expectedBefore = 0;
   if (free) block.possibleFrom = beginMs;
   block.possibleUntil = endMs + durationMs;
@@ -81,31 +84,41 @@ export function extendBlock(block: Block, { beginMs, endMs }: Interval, trigger:
   }
 }
 
+/** An effect to be filled. */
+export function emptyEffect(): Effect {
+  const none = () => ({ lower: 0, expected: 0, upper: 0 });
+  return { cell: 0, rule: 0, packets: none(), bytes: none(), syn: none() };
+}
+
 /**
- * What a block drops of a cell.
+ * Fills `effect`, whose cell and rule are set, with what a block drops of the cell; returns whether it is anything.
  *
  * @param alone The cell is all that its key has in this interval: what must have passed is then known to be its.
  */
-export function effectOf(block: Block, interval: Interval, cell: { index: number; rule: number; alone: boolean }):
-  | Effect
-  | undefined {
-  const { beginMs, endMs, cells } = interval;
-  if (block.possibleUntil <= beginMs || block.possibleFrom >= endMs) return undefined;
+export function fillEffect(
+  effect: Effect,
+  block: Block,
+  { interval, alone }: { interval: Interval; alone: boolean },
+): boolean {
+  const { beginMs, endMs, cells } = interval, i = effect.cell;
+  if (block.possibleUntil <= beginMs || block.possibleFrom >= endMs) return false;
   const whole = block.certainFrom <= beginMs && block.certainUntil >= endMs;
   const touched = block.touchedMs === endMs;
   const overlap = Math.max(0, Math.min(endMs, block.expectedUntil) - Math.max(beginMs, block.expectedFrom));
   const share = whole ? 1 : Math.min(1, (overlap + (touched ? block.expectedBefore : 0)) / (endMs - beginMs));
-  const passed = touched && cell.alone ? block.passed : NOTHING;
-  const bounds = (count: number, let_: number, parts: number) => {
-    const upper = Math.max(0, count - let_);
-    return { lower: whole ? count : 0, expected: Math.round(Math.min(upper, share * count) * parts) / parts, upper };
-  };
-  const i = cell.index;
-  return {
-    cell: i,
-    rule: cell.rule,
-    packets: bounds(cells.packets[i]!, passed.packets, EXPECTED_PARTS),
-    bytes: bounds(cells.bytes[i]!, passed.bytes, 1),
-    syn: bounds(cells.syn[i]!, passed.syn, EXPECTED_PARTS),
-  };
+  const passed = touched && alone ? block.passed : NOTHING;
+  fillBounds(effect.packets, cells.packets[i]!, { whole, share, passed: passed.packets, parts: EXPECTED_PARTS });
+  fillBounds(effect.bytes, cells.bytes[i]!, { whole, share, passed: passed.bytes, parts: 1 });
+  fillBounds(effect.syn, cells.syn[i]!, { whole, share, passed: passed.syn, parts: EXPECTED_PARTS });
+  return true;
+}
+
+function fillBounds(
+  bounds: Bounds,
+  count: number,
+  { whole, share, passed, parts }: { whole: boolean; share: number; passed: number; parts: number },
+): void {
+  bounds.lower = whole ? count : 0;
+  bounds.upper = Math.max(0, count - passed);
+  bounds.expected = Math.round(Math.min(bounds.upper, share * count) * parts) / parts;
 }

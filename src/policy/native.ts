@@ -20,7 +20,7 @@ import type { PrefixSet } from "../allowlist.ts";
 import type { Interval } from "../evidence/interval.ts";
 import { atLeast, createPairs } from "../evidence/pairs.ts";
 import { formatPrefix, prefixOf } from "../prefix.ts";
-import { type Block, createBlock, effectOf, extendBlock, type Trigger } from "./block.ts";
+import { type Block, createBlock, emptyEffect, extendBlock, fillEffect, type Trigger } from "./block.ts";
 import type { Decision, Effect, Finding, Policy, Rule, SimulatedStream, Simulation, Step } from "./policy.ts";
 import {
   describeRules,
@@ -222,20 +222,24 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     });
   };
 
-  const listEffects = (interval: Interval, count: number): Effect[] => {
-    const effects: Effect[] = [];
+  /** Effects are as many in each interval of a flood: the same objects hold them, where new ones are work for V8. */
+  const effects: Effect[] = [];
+  const listEffects = (interval: Interval, count: number): readonly Effect[] => {
+    let length = 0;
     for (let i = 0; i < count; i++) {
       const key = keyOf[i]!;
       if (key < 0) continue;
-      const unit = keys.first(key);
+      const sweep = sweepBlock[keys.first(key)]!;
       for (let rule = SYN_FLOOD; rule <= PORT_SWEEP; rule++) {
-        const block = rule === SYN_FLOOD ? synBlock[key]! : rule === VOLUMETRIC ? volBlock[key]! : sweepBlock[unit]!;
+        const block = rule === SYN_FLOOD ? synBlock[key]! : rule === VOLUMETRIC ? volBlock[key]! : sweep;
         if (block === 0) continue;
-        const effect = effectOf(blocks[block - 1]!, interval, { index: i, rule, alone: alone && rule !== PORT_SWEEP });
-        if (effect) effects.push(effect);
+        const effect = effects[length] ??= emptyEffect();
+        effect.cell = i;
+        effect.rule = rule;
+        if (fillEffect(effect, blocks[block - 1]!, { interval, alone: alone && rule !== PORT_SWEEP })) length++;
       }
     }
-    return effects;
+    return effects.slice(0, length);
   };
 
   return {

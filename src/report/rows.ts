@@ -44,10 +44,11 @@ export interface RowMaker {
 export function createRowMaker(sources: Sources, policy: Policy, allowlist: PrefixSet): RowMaker {
   const row = (stream: StreamRows, key: number): SourceRow => {
     const { columns } = stream, source = stream.source[key]!;
-    const counts = Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, column[key]!]));
     return describeRow({
       ...{ name: stream.name, source: sources.text(source), port: stream.port[key]!, class: stream.class[key]! },
-      ...counts as Record<keyof typeof columns, number>,
+      ...{ packets: columns.packets[key]!, bytes: columns.bytes[key]!, syn: columns.syn[key]! },
+      ...{ handshakeAck: columns.handshakeAck[key]!, rst: columns.rst[key]!, data: columns.data[key]! },
+      ...{ maxSynRate: columns.maxSynRate[key]!, firstMs: columns.firstMs[key]!, lastMs: columns.lastMs[key]! },
       intervals: stream.intervals[key]!,
       allowed: allowlist.prefixes.length > 0 && allowlist.contains(sources.bytes(source)),
       affected: stream.affected.get(key),

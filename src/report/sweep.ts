@@ -200,11 +200,19 @@ export function createSweeper(
               if (exempt) continue;
             }
             const candidate = candidates[candidateOf[key]! - 1]!, { rows } = candidate;
+            let row: Row | undefined;
             while (rows.length > 0 && rows[0]!.endMs <= beginMs - longestMs) {
-              const gone = rows.shift()!;
-              candidate.syn -= gone.syn + gone.before;
+              row = rows.shift()!;
+              candidate.syn -= row.syn + row.before;
             }
-            rows.push({ beginMs, endMs, syn, handshakeAck: cells.handshakeAck[i]!, data: cells.data[i]!, before });
+            row ??= { beginMs, endMs, syn: 0, handshakeAck: 0, data: 0, before: 0 };
+            row.beginMs = beginMs;
+            row.endMs = endMs;
+            row.syn = syn;
+            row.handshakeAck = cells.handshakeAck[i]!;
+            row.data = cells.data[i]!;
+            row.before = before;
+            rows.push(row);
             candidate.syn += syn + before;
             // What is not near any level need not be judged; what a block drops must be.
             if (candidate.syn >= least || candidate.triggeredMs + durationMs >= endMs) judge(candidate, now);
