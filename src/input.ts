@@ -15,14 +15,14 @@ export interface Input {
   /**
    * Its bytes, decompressed. What is wrong with them is thrown while reading.
    *
-   * @param stored Receives the bytes as they are stored, in their order, and is waited for: they are overwritten
-   *   afterwards. With it, what read() gives is valid until the next is asked for.
+   * @param stored Receives the bytes as they are stored, in their order. What it returns is waited for, perhaps after it
+   *   has received more: then they are overwritten. With it, what read() gives is valid until the next is asked for, and may be shared memory.
    */
   read(stored?: StoredBytes): AsyncIterable<Uint8Array>;
 }
 
 /** What takes the bytes of a file as they are stored. */
-export type StoredBytes = (bytes: Uint8Array) => Promise<void> | undefined;
+export type StoredBytes = (bytes: Uint8Array) => Promise<unknown> | undefined;
 
 /** Names that hold snapshots, sealed or open. */
 const SEGMENT = /\.jsonl(\.open)?(\.gz|\.zst)?$/;
@@ -54,6 +54,8 @@ export function listInputs(paths: readonly string[]): Input[] {
 
 /** What is read at once: large files in large pieces, which wake fewer threads; small ones whole. */
 const LEAST_CHUNK_BYTES = 1 << 16, MOST_CHUNK_BYTES = 4 << 20;
+/** Chunks that wait for whoever takes the stored bytes: a thread may be slow to wake. */
+const MOST_WAITING = 2;
 
 function* walk(directory: string): Generator<string> {
   for (const entry of Deno.readDirSync(directory)) {
@@ -65,20 +67,20 @@ function* walk(directory: string): Generator<string> {
 
 /** One file of snapshots, plain or compressed as its name says. */
 export function openInput(path: string): Input {
-  return makeInput({ path, bytes: Deno.statSync(path).size, open: (reuse) => readChunks(path, reuse) });
+  return makeInput({ path, bytes: Deno.statSync(path).size, open: (kept) => readChunks(path, kept) });
 }
 
 /**
  * Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says.
  *
- * @param source `open(reuse)`: with `reuse`, a chunk may be overwritten when the next is asked for; otherwise they are
- *   ours to keep.
+ * @param source `open(kept)`: the last so many chunks that were given must stay as they are; those before may be
+ *   overwritten.
  */
 export function makeInput(
   { path, bytes, open }: {
     path: string;
     bytes: number;
-    open(reuse: boolean): AsyncIterable<Uint8Array<ArrayBuffer>>;
+    open(kept: number): AsyncIterable<Uint8Array>;
   },
 ): Input {
   return {
@@ -86,13 +88,16 @@ export function makeInput(
     bytes,
     async *read(stored) {
       if (!/\.(gz|zst)$/.test(path)) {
-        for await (const chunk of open(stored !== undefined)) {
+        const waiting: (Promise<unknown> | undefined)[] = [];
+        for await (const chunk of open(stored ? MOST_WAITING + 1 : Infinity)) {
+          waiting.push(stored?.(chunk));
           yield chunk;
-          await stored?.(chunk);
+          if (waiting.length > MOST_WAITING) await waiting.shift();
         }
+        await Promise.all(waiting);
         return;
       }
-      const chunks = readCopied(open(false), stored);
+      const chunks = readCopied(open(Infinity), stored);
       yield* path.endsWith(".gz") ? decompress(chunks, createGunzip()) : decompressFrames(chunks);
     },
   };
@@ -152,14 +157,18 @@ async function* readCopied(chunks: AsyncIterable<Uint8Array>, stored?: StoredByt
   }
 }
 
-/** With `reuse`, a chunk is overwritten when the next but one is read: new memory costs more than what fills it. */
-async function* readChunks(path: string, reuse: boolean): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+/**
+ * A chunk is overwritten once `kept` more have been given: new memory costs more than what fills it. It is shared memory
+ * then, from which other threads can take the bytes.
+ */
+async function* readChunks(path: string, kept: number): AsyncGenerator<Uint8Array> {
   using file = await Deno.open(path);
   const { size } = await file.stat(), room = Math.min(MOST_CHUNK_BYTES, Math.max(LEAST_CHUNK_BYTES, size));
-  const spare: Uint8Array<ArrayBuffer>[] = [];
+  const used: Uint8Array[] = [], reused = Number.isFinite(kept);
+  const make = () => reused ? new Uint8Array(new SharedArrayBuffer(room)) : new Uint8Array(room);
   const read = async () => {
-    const chunk = spare.length === 2 ? spare.shift()! : new Uint8Array(room), length = await file.read(chunk);
-    if (reuse) spare.push(chunk);
+    const chunk = used.length > kept ? used.shift()! : make(), length = await file.read(chunk);
+    if (reused) used.push(chunk);
     return length === null ? undefined : chunk.subarray(0, length);
   };
   let next = read();

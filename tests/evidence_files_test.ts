@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { COUNTER_NAMES, noCounters } from "../src/counters.ts";
 import { IbsrError } from "../src/errors.ts";
+import { openDigester } from "../src/evidence/digest.ts";
 import { readEvidence } from "../src/evidence/read.ts";
 import type { Place } from "../src/evidence/rows.ts";
 import { openStore } from "../src/evidence/store.ts";
@@ -53,6 +54,7 @@ Deno.test("readEvidence() computes digests in a thread where files are large, an
   const folder = await Deno.makeTempDir();
   try {
     const blank = new Uint8Array(20 << 20).fill(0x20);
+    for (let i = 0; i < 20; i++) blank[i << 20 | i] = 0x0a; // what is read from one place is nowhere else the same
     Deno.writeFileSync(`${folder}/a.jsonl`, blank);
     Deno.writeFileSync(`${folder}/b.jsonl`, blank);
     Deno.writeFileSync(`${folder}/c.jsonl.zst`, zstdCompressSync(encoder.encode(line8(0, 1010, ONE))));
@@ -64,6 +66,16 @@ Deno.test("readEvidence() computes digests in a thread where files are large, an
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("openDigester() passes on what went wrong in its thread, to whoever waits and to who comes later", async () => {
+  using digester = await openDigester(Infinity);
+  const digest = digester.start(), nothing = undefined as unknown as Uint8Array;
+  const [first, second] = [digest.update(nothing), digest.update(encoder.encode("a"))];
+  const failed = /^Error: the thread for digests failed: .*TypeError/;
+  await assert.rejects(async () => await first, failed);
+  await assert.rejects(async () => await second, failed);
+  await assert.rejects(async () => await digest.finish(), failed);
 });
 
 Deno.test("readEvidence() says that a file can't be opened, and stops at an abort", async () => {

@@ -1,10 +1,10 @@
 /**
  * SHA-256 of files while they are read, in a thread of its own where they are large.
  *
- * The digest of a gigabyte takes as long as a third of everything else that reading does. Bytes go to the thread
- * through a ring of shared memory: a buffer that is handed over is new memory each time, which the system has to clear
- * and take back, 2 s for a gigabyte. Where no thread can be started, digests are computed in place: the result is the
- * same. Pure.
+ * The digest of a gigabyte takes as long as a third of everything else that reading does. Where bytes lie in shared
+ * memory (src/input.ts reads files into such), the thread takes them from there: copied into the thread's own they would
+ * be new memory each time, which the system has to clear and take back, 2 s for a gigabyte. Where no thread can be
+ * started, digests are computed in place: the result is the same. Pure.
  */
 import { createHash } from "node:crypto";
 import { startThread } from "../thread.ts";
@@ -17,25 +17,22 @@ export interface Digester extends Disposable {
 
 /** A digest that is being computed. */
 export interface Digest {
-  /** Adds bytes. They are taken once what it returns is there: wait for it before adding more. */
-  update(bytes: Uint8Array): Promise<void> | undefined;
+  /** Adds bytes. They are taken once what it returns is there: wait for it before changing them. */
+  update(bytes: Uint8Array): Promise<unknown> | undefined;
   /** In hexadecimal. */
   finish(): Promise<string> | string;
 }
 
-/** Pieces of the ring, and how large they are: the processor's cache holds all that waits for the thread. */
-const SLOTS = 6, SLOT_BYTES = 1 << 20;
-
 /** The thread's module. */
 const THREAD = `import { createHash } from "node:crypto";
-let hash, ring;
+let hash;
 onmessage = ({ data }) => {
-  if (data === "start") hash = createHash("sha256");
-  else if (data === "finish") postMessage(hash.digest("hex"));
-  else if (data instanceof SharedArrayBuffer) ring = data;
-  else {
-    hash.update(new Uint8Array(ring, data.slot * ${SLOT_BYTES}, data.length));
-    postMessage(data.slot);
+  try {
+    if (data === "start") hash = createHash("sha256");
+    else if (data === "finish") postMessage(hash.digest("hex"));
+    else postMessage(hash.update(data) && "");
+  } catch (error) {
+    postMessage({ failed: String(error) });
   }
 };
 postMessage("ready");`;
@@ -63,47 +60,35 @@ function digestHere(): Digester {
 }
 
 function digestInThread(worker: Worker): Digester {
-  const ring = new SharedArrayBuffer(SLOTS * SLOT_BYTES), free = Array.from({ length: SLOTS }, (_, slot) => slot);
-  let freed: (() => void) | undefined, finished: ((digest: string) => void) | undefined;
-  let fail: ((error: Error) => void) | undefined;
-  worker.onmessage = ({ data }: MessageEvent<number | string>) => {
-    if (typeof data === "string") return finished?.(data);
-    free.push(data);
-    freed?.();
+  /** What waits for an answer, in the order that the thread was asked in. */
+  const asked: PromiseWithResolvers<string>[] = [];
+  let failure: Error | undefined;
+  const fail = (why: string) => {
+    failure = new Error(`the thread for digests failed: ${why}`);
+    for (const { reject } of asked.splice(0)) reject(failure);
+  };
+  worker.onmessage = ({ data }: MessageEvent<string | { failed: string }>) => {
+    if (typeof data === "string") asked.shift()?.resolve(data);
+    else fail(data.failed);
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    fail?.(new Error(event.message));
+    fail(event.message);
   };
-  worker.postMessage(ring);
-  /** Hands over what there is room for; returns the rest. */
-  const put = (bytes: Uint8Array): Uint8Array => {
-    let at = 0;
-    while (at < bytes.length && free.length > 0) {
-      const slot = free.pop()!, part = bytes.subarray(at, at + SLOT_BYTES);
-      new Uint8Array(ring, slot * SLOT_BYTES).set(part);
-      worker.postMessage({ slot, length: part.length });
-      at += part.length;
-    }
-    return bytes.subarray(at);
-  };
-  const putAll = async (bytes: Uint8Array) => {
-    for (let rest = bytes; rest.length > 0; rest = put(rest)) {
-      await new Promise<void>((resolve, reject) => [freed, fail] = [resolve, reject]);
-    }
+  const ask = (message: Uint8Array | "finish"): Promise<string> => {
+    if (failure) return Promise.reject(failure);
+    const answer = Promise.withResolvers<string>();
+    answer.promise.catch(() => {}); // it is thrown where it is waited for, unless something else was before
+    asked.push(answer);
+    worker.postMessage(message);
+    return answer.promise;
   };
   return {
     start() {
       worker.postMessage("start");
       return {
-        update(bytes) {
-          const rest = put(bytes);
-          return rest.length === 0 ? undefined : putAll(rest);
-        },
-        finish() {
-          worker.postMessage("finish");
-          return new Promise((resolve, reject) => [finished, fail] = [resolve, reject]);
-        },
+        update: ask,
+        finish: () => ask("finish"),
       };
     },
     [Symbol.dispose]: () => worker.terminate(),
