@@ -250,15 +250,16 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
       most = Math.max(most, interval.ports.length);
       recent.begin(interval);
       [keyOf, rowKeys, rowCells] = [atLeast(keyOf, count), atLeast(rowKeys, count), atLeast(rowCells, count)];
+      const { source, port: ports, packets, bytes, syn } = cells, { seq, touchSeq } = recent;
       let rows = 0;
       for (let i = 0; i < count; i++) {
         // Cumulative snapshots repeat what they have seen, idle or not.
-        const unit = cells.packets[i] === 0 ? UNKNOWN : units.of(cells.source[i]!);
+        const unit = packets[i] === 0 ? UNKNOWN : units.of(source[i]!);
         if (unit < 0) {
           keyOf[i] = -1;
           continue;
         }
-        const before = keys.count, port = cells.port[i]!, key = keys.of(unit, port);
+        const before = keys.count, port = ports[i]!, key = keys.of(unit, port);
         keyOf[i] = key;
         if (key === before) {
           growKeys(keys.count);
@@ -266,19 +267,19 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
           nextKey[key] = firstKey[unit]! - 1;
           firstKey[unit] = key + 1;
         }
-        const added = recent.add(key, cells, i);
-        mostSyn[key] = (added === ADDED.first ? 0 : mostSyn[key]!) + cells.syn[i]!;
-        mostPackets[key] = (added === ADDED.first ? 0 : mostPackets[key]!) + cells.packets[i]!;
-        mostBytes[key] = (added === ADDED.first ? 0 : mostBytes[key]!) + cells.bytes[i]!;
+        const added = recent.add(key, cells, i), first = added === ADDED.first;
+        mostSyn[key] = first ? syn[i]! : mostSyn[key]! + syn[i]!;
+        mostPackets[key] = first ? packets[i]! : mostPackets[key]! + packets[i]!;
+        mostBytes[key] = first ? bytes[i]! : mostBytes[key]! + bytes[i]!;
         if (added !== ADDED.same) {
           rowKeys[rows] = key;
           rowCells[rows++] = i;
         }
-        if (port === 0 || probedSeq[key] === recent.seq || !isProbe(cells, i)) continue;
-        probedSeq[key] = recent.seq;
-        if (probesSeq[unit]! < recent.touchSeq) mostProbes[unit] = 0;
+        if (port === 0 || probedSeq[key] === seq || !isProbe(cells, i)) continue;
+        probedSeq[key] = seq;
+        if (probesSeq[unit]! < touchSeq) mostProbes[unit] = 0;
         mostProbes[unit]!++;
-        probesSeq[unit] = recent.seq;
+        probesSeq[unit] = seq;
       }
       for (let row = 0; row < rows; row++) {
         const key = rowKeys[row]!, unit = keys.first(key);
