@@ -100,7 +100,11 @@ export function createSources(seed: number): SourceTable {
       return count;
     },
     bytes,
-    text: (source) => formatAddress(bytes(source)),
+    text(source) {
+      if (!(source < count) || families[source] === V6) return formatAddress(bytes(source));
+      const value = values[source]!;
+      return `${value >>> 24}.${value >>> 16 & 255}.${value >>> 8 & 255}.${value & 255}`;
+    },
     intern4,
     intern6,
     intern(address) {
