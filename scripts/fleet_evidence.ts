@@ -13,7 +13,7 @@
  */
 import { parseArgs } from "node:util";
 import { zstdCompressSync } from "node:zlib";
-import { COUNTER_NAMES, type Counters, type Delta, noCounters, type Rows, writeCounters } from "../src/counters.ts";
+import { COUNTER_NAMES, type Counters, type Delta, noCounters, orderRows, writeCounters } from "../src/counters.ts";
 import { COUNTERS, KEY4, KEY6 } from "../src/layout.ts";
 import { encodeSnapshot, type Stream } from "../src/snapshot.ts";
 
@@ -211,27 +211,22 @@ function createRows(capacity: number): RowWriter {
 function createTable(keySize: number, capacity: number) {
   const keys = new Uint8Array(keySize * capacity), values = new Uint8Array(COUNTERS.sizeof * capacity);
   const view = new DataView(keys.buffer), words = new Uint32Array(values.buffer);
-  const seen = new Set<number>(), order: { id: number; row: number }[] = [];
+  const seen = new Set<number>();
   return {
     reset() {
       seen.clear();
-      order.length = 0;
     },
-    /** `id` is what rows are told apart by, and sorted. */
+    /** `id` is what rows are told apart by. */
     add(id: number, address: readonly number[], port: number, counters: Counters): boolean {
       if (seen.has(id) || seen.size === capacity) return false;
       const row = seen.size, at = row * keySize;
       seen.add(id);
-      order.push({ id, row });
       address.forEach((word, i) => view.setUint32(at + 4 * i, word));
       view.setUint16(at + keySize - 4, port);
       writeCounters(words, row * COUNTERS.sizeof / 4, counters);
       return true;
     },
-    rows(): Rows {
-      const sorted = order.toSorted((a, b) => a.id - b.id).map(({ row }) => row);
-      return { keySize, count: seen.size, keys, values, order: Uint32Array.from(sorted) };
-    },
+    rows: () => orderRows({ keySize, count: seen.size, keys, values }),
   };
 }
 

@@ -35,6 +35,7 @@ const PURE = [
   "src/metrics.ts",
   "src/model.ts",
   "src/pcap.ts",
+  "src/placing.ts",
   "src/policy/",
   "src/prefix.ts",
   "src/prefix_table.ts",

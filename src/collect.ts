@@ -357,15 +357,15 @@ class Run {
     watch.coveredMs += lengthMs;
     watch.writtenUntilMs = endMs;
     const packets = delta.totals.reduce((sum, total) => sum + total.packets, 0);
-    const { known4, known6, syn4, syn6 } = delta.entries;
-    this.#entries += known4 + known6 + syn4 + syn6;
+    const { known4, known6, syn4, syn6 } = delta.entries, entries = known4 + known6 + syn4 + syn6;
+    this.#entries += entries;
     this.#summary.snapshots++;
     this.#summary.packets += packets;
     this.#summary.unattributed += delta.unattributed.packets;
     this.#evicted += delta.evicted;
     log(
       "debug",
-      `${watch.name}: ${packets} packets of ${delta.v4.order.length + delta.v6.order.length} sources and ports in ` +
+      `${watch.name}: ${packets} packets, ${entries} entries of sources and ports in ` +
         `${(lengthMs / 1000).toFixed(3)} s, ${delta.unattributed.packets} unattributed`,
     );
     return true;

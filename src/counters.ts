@@ -74,8 +74,10 @@ export interface Table {
   keys: Uint8Array<ArrayBuffer>;
   /** `struct ibsr_counters` each; the buffer starts with them. */
   values: Uint8Array<ArrayBuffer>;
-  /** Memory for the order of rows, kept for the next reading: as garbage it would stay for some snapshots. */
-  numbers?: Uint32Array<ArrayBuffer>;
+  /** Blocks of so many `rows` by their first one, `of` each part in the order of addresses. Without, it is one part. */
+  blocks?: { readonly of: readonly (readonly number[])[]; readonly rows: number };
+  /** The sum of all rows, if it is known: counters in the order of COUNTER_NAMES. */
+  sum?: Float64Array;
 }
 
 /** Everything that one read of the maps took out of them. */
@@ -110,7 +112,9 @@ export interface Entries {
 
 /** A table with its rows in order: each key once, by address and port, those without a packet left out. */
 export interface Rows extends Table {
-  /** Row numbers. */
+  /** Row numbers, part by part: some rows lie near each other in memory. Each is overwritten by the next. */
+  parts(): Generator<Uint32Array>;
+  /** All row numbers. */
   readonly order: Uint32Array;
 }
 
@@ -135,11 +139,14 @@ export interface Delta {
  */
 export function toDelta(reading: Reading): Delta {
   const totals = reading.totals
-    .map(({ port, bytes, classes }) => ({ port, ...countersOf(classes, 0, bytes) }))
+    .map(({ port, bytes, classes }) => {
+      sumClasses(classes, bytes, rowCounters);
+      return { port, ...countersOf(rowCounters) };
+    })
     .sort((a, b) => a.port - b.port);
   const unattributed = noCounters();
   for (const total of totals) addCounters(unattributed, total, 1);
-  for (const table of [reading.v4, reading.v6]) addCounters(unattributed, sumRows(table), -1);
+  for (const table of [reading.v4, reading.v6]) addCounters(unattributed, sumOf(table), -1);
   const { known4, known6, syn4, syn6 } = reading.entries;
   return {
     takenAt: reading.takenAt,
@@ -164,22 +171,29 @@ function addCounters(sum: Counters, amount: Counters, sign: 1 | -1): void {
   for (const name of COUNTER_NAMES) sum[name] += sign * amount[name];
 }
 
-/** Counters of the class sums that stand in `c` from index `at`; exact, so they may be those of many rows. */
-function countersOf(c: Float64Array | Uint32Array, at: number, bytes: number): Counters {
+/**
+ * Writes counters, in the order of COUNTER_NAMES, from class sums; exact, so they may be those of many rows. Numbers and
+ * no object, since this is done for each row: V8 may find that the shape of objects changes with their numbers, and then
+ * doesn't compile what handles them.
+ */
+function sumClasses(c: Float64Array, bytes: number, to: Float64Array): void {
   const { NONE, SYN, SYN_ACK, ACK_DATA, ACK, RST, RST_ACK, FIN_ACK } = CLASS;
-  const none = c[at + NONE]!, syn = c[at + SYN]!, syn_ack = c[at + SYN_ACK]!, data = c[at + ACK_DATA]!;
-  const pure = c[at + ACK]!, rst = c[at + RST]!, rst_ack = c[at + RST_ACK]!, fin = c[at + FIN_ACK]!;
-  return {
-    packets: none + syn + syn_ack + data + pure + rst + rst_ack + fin,
-    bytes,
-    syn: syn + syn_ack,
-    ack: syn_ack + data + pure + rst_ack + fin,
-    handshake_ack: pure + fin,
-    rst: rst + rst_ack,
-    syn_ack,
-    fin,
-    data,
-  };
+  const none = c[NONE]!, syn = c[SYN]!, syn_ack = c[SYN_ACK]!, data = c[ACK_DATA]!;
+  const pure = c[ACK]!, rst = c[RST]!, rst_ack = c[RST_ACK]!, fin = c[FIN_ACK]!;
+  to[0] = syn + syn_ack;
+  to[1] = syn_ack + data + pure + rst_ack + fin;
+  to[2] = pure + fin;
+  to[3] = rst + rst_ack;
+  to[4] = none + syn + syn_ack + data + pure + rst + rst_ack + fin;
+  to[5] = bytes;
+  to[6] = syn_ack;
+  to[7] = fin;
+  to[8] = data;
+}
+
+/** Counters from numbers in the order of COUNTER_NAMES. */
+function countersOf(numbers: Float64Array): Counters {
+  return Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, numbers[i]!])) as unknown as Counters;
 }
 
 const WORDS = COUNTERS.sizeof / 4;
@@ -189,15 +203,22 @@ export function wordsOf(table: Table): Uint32Array {
   return new Uint32Array(table.values.buffer, 0, table.count * WORDS);
 }
 
-/** The counters of a row: `words` as of `wordsOf()`, from index `at`. Each is below 2^32, `bytes` below 2^53. */
+const rowClasses = new Float64Array(CLASS.CLASSES), rowCounters = new Float64Array(COUNTER_NAMES.length);
+
+/**
+ * Writes the counters of a row in the order of COUNTER_NAMES: `words` as of `wordsOf()`, from index `at`. Each is below
+ * 2^32, `bytes` below 2^53.
+ */
+export function readCounters(words: Uint32Array, at: number, to: Float64Array): void {
+  for (let k = 0; k < CLASS.CLASSES; k++) rowClasses[k] = words[at + 2 + k]!;
+  sumClasses(rowClasses, words[at + 1]! * 0x1_0000_0000 + words[at]!, to);
+  for (let i = 0; i < 5; i++) to[i] = to[i]! >>> 0; // sums are modulo 2^32, as what is in the kernel is
+}
+
+/** The counters of a row. */
 export function countersAt(words: Uint32Array, at: number): Counters {
-  const row = countersOf(words, at + 2, words[at + 1]! * 0x1_0000_0000 + words[at]!);
-  row.packets >>>= 0; // sums are modulo 2^32, as what is in the kernel is
-  row.syn >>>= 0;
-  row.ack >>>= 0;
-  row.handshake_ack >>>= 0;
-  row.rst >>>= 0;
-  return row;
+  readCounters(words, at, rowCounters);
+  return countersOf(rowCounters);
 }
 
 /**
@@ -228,22 +249,20 @@ export function writeCounters(words: Uint32Array, at: number, c: Counters): void
   words.set(classesOf(c), at + 2); // modulo 2^32
 }
 
-/** The sum of all rows. */
-function sumRows(table: Table): Counters {
-  const sum = noCounters(), words = wordsOf(table);
-  for (let at = 0; at < words.length; at += WORDS) {
-    const row = countersAt(words, at);
-    sum.packets += row.packets;
-    sum.bytes += row.bytes;
-    sum.syn += row.syn;
-    sum.ack += row.ack;
-    sum.handshake_ack += row.handshake_ack;
-    sum.rst += row.rst;
-    sum.syn_ack += row.syn_ack;
-    sum.fin += row.fin;
-    sum.data += row.data;
+/** Adds `count` rows to a sum in the order of COUNTER_NAMES. */
+export function addRows(sum: Float64Array, words: Uint32Array, count: number): void {
+  for (let row = 0; row < count; row++) {
+    readCounters(words, row * WORDS, rowCounters);
+    for (let i = 0; i < sum.length; i++) sum[i]! += rowCounters[i]!;
   }
-  return sum;
+}
+
+/** The sum of all rows of a table. */
+function sumOf(table: Table): Counters {
+  if (table.sum) return countersOf(table.sum);
+  const sum = new Float64Array(COUNTER_NAMES.length);
+  addRows(sum, wordsOf(table), table.count);
+  return countersOf(sum);
 }
 
 /**
@@ -267,89 +286,65 @@ export function expandSyns(syns: Uint8Array, values: Uint8Array, count: number):
 }
 
 /**
- * Sorts a table's rows by address and port, and adds rows of the same key up.
- *
- * Many rows are first moved themselves, into parts in order of the address's leading bits; then the row numbers of each
- * part are sorted. Sorted all at once, numbers lead all over memory, and so does the encoder that follows them: at four
- * million rows both together take 2,000 ms instead of 1,100, and 16 MB more.
+ * Puts a table's rows in order when they are asked for. Rows of the same key are added up in the first one, and the
+ * others are emptied.
  */
-function orderRows(table: Table): Rows {
-  const words = wordsOf(table), { keySize, count } = table;
+export function orderRows(table: Table): Rows {
+  let order: Uint32Array | undefined;
+  return {
+    ...table,
+    parts: () => sortParts(table),
+    get order() {
+      if (order) return order;
+      const numbers: number[] = [];
+      for (const part of sortParts(table)) for (const row of part) numbers.push(row);
+      return order = Uint32Array.from(numbers);
+    },
+  };
+}
+
+/**
+ * Row numbers of one part after the other, sorted. Whoever has written a part's rows before asking for the next one finds
+ * them in the processor's cache: sorted all at once, a million take half as long again to sort and to write.
+ */
+function* sortParts(table: Table): Generator<Uint32Array> {
+  const words = wordsOf(table), { keySize } = table;
   const keys = new DataView(table.keys.buffer, table.keys.byteOffset);
-  const ends = partition(table, Math.min(8, Math.ceil(Math.log2(count / PART_ROWS))));
-  const longest = ends.reduce((most, end, i) => Math.max(most, end - (ends[i - 1] ?? 0)), 0);
-  const kept = table.numbers, fits = kept && kept.length >= count && kept.length <= 4 * count;
-  const order = fits ? kept : table.numbers = new Uint32Array(count), spare = new Uint32Array(count > 1 ? longest : 0);
+  const { of: parts, rows } = table.blocks ?? { of: [[0]], rows: table.count };
+  for (const blocks of parts) {
+    const most = blocks.length * rows;
+    if (numbers[0].length < most) numbers = [new Uint32Array(most), new Uint32Array(most)];
+    const [order, spare] = numbers;
+    const live = listRows(words, blocks, rows, order);
+    sortNumbers(order.subarray(0, live), spare, { keys, keySize });
+    const distinct = live > 1 ? mergeEqual(keys, keySize, words, order.subarray(0, live)) : live;
+    if (distinct > 0) yield order.subarray(0, distinct);
+  }
+}
+
+/** Writes the numbers of a part's rows that are not empty; returns how many they are. */
+function listRows(words: Uint32Array, blocks: readonly number[], count: number, numbers: Uint32Array): number {
   let live = 0;
-  for (let part = 0, row = 0; part < ends.length; part++) {
-    const from = live;
-    for (; row < ends[part]!; row++) {
+  for (const first of blocks) {
+    for (let row = first; row < first + count; row++) {
       // A source whose SYNs have all moved to `known` leaves an empty row behind. Not empty is also one whose bytes
       // have moved and a SYN has not, since they move one after the other: together with `known` it is right.
       let any = 0;
       for (let at = row * WORDS; at < (row + 1) * WORDS; at++) any |= words[at]!;
-      if (any !== 0) order[live++] = row;
+      if (any !== 0) numbers[live++] = row;
     }
-    sortNumbers(order.subarray(from, live), spare, { keys, keySize });
   }
-  const distinct = live > 1 ? mergeEqual(keys, keySize, words, order.subarray(0, live)) : live;
-  return { keySize, count, keys: table.keys, values: table.values, order: order.subarray(0, distinct) };
+  return live;
 }
 
-/** Rows of a part at most, on average: 3 MB of keys and values. */
-const PART_ROWS = 65536;
+/** Memory for sorting, kept: garbage of a quarter of a megabyte at each snapshot adds up before V8 frees it. */
+let digitStarts: Uint32Array | undefined;
+let numbers: [Uint32Array, Uint32Array] = [new Uint32Array(0), new Uint32Array(0)];
 
 /**
- * Moves rows so that they are in order by the first `bits` bits in which addresses differ. Returns where each part ends;
- * how the addresses are spread decides how long they are.
+ * Sorts row numbers by key: radix sort from the port up, where each pass keeps the order of the last; 16 bits at a time,
+ * or 8 of so few rows that to count 65,536 values would take longer.
  */
-function partition(table: Table, bits: number): number[] {
-  const { keySize, count } = table, keys = new DataView(table.keys.buffer, table.keys.byteOffset);
-  if (!(bits > 0)) return [count];
-  // The first word of the address that is not the same in all rows, and its bits that are not.
-  let word = 0, differing = 0;
-  for (; word < keySize - 4; word += 4) {
-    const first = keys.getUint32(word);
-    for (let row = 1; row < count; row++) differing |= keys.getUint32(row * keySize + word) ^ first;
-    if (differing !== 0) break;
-  }
-  if (differing === 0) return [count];
-  const shift = Math.max(0, 32 - Math.clz32(differing) - bits), mask = (1 << bits) - 1;
-  const ends = new Array<number>(1 << bits).fill(0);
-  const partOf = (row: number) => keys.getUint32(row * keySize + word) >>> shift & mask;
-  for (let row = 0; row < count; row++) ends[partOf(row)]!++;
-  const next = new Uint32Array(ends.length);
-  for (let part = 1; part < ends.length; part++) {
-    next[part] = ends[part - 1]!;
-    ends[part]! += ends[part - 1]!;
-  }
-  const keyWords = new Uint32Array(table.keys.buffer, table.keys.byteOffset, count * keySize / 4),
-    words = wordsOf(table);
-  for (let part = 0; part < ends.length; part++) {
-    while (next[part]! < ends[part]!) {
-      const to = partOf(next[part]!);
-      if (to !== part) { // its place is where the next row of its part will be
-        swap(keyWords, keySize / 4, next[part]!, next[to]!);
-        swap(words, WORDS, next[part]!, next[to]!);
-      }
-      next[to]!++;
-    }
-  }
-  return ends;
-}
-
-function swap(words: Uint32Array, width: number, a: number, b: number): void {
-  for (let k = 0, i = a * width, j = b * width; k < width; k++, i++, j++) {
-    const word = words[i]!;
-    words[i] = words[j]!;
-    words[j] = word;
-  }
-}
-
-/** Memory for counting digits, kept: garbage of a quarter of a megabyte at each snapshot adds up before V8 frees it. */
-let digitStarts: Uint32Array | undefined;
-
-/** Sorts row numbers by key: radix sort, 16 bits at a time from the port up; each pass keeps the order of the last. */
 function sortNumbers(
   rows: Uint32Array,
   spare: Uint32Array,
@@ -357,22 +352,24 @@ function sortNumbers(
 ): void {
   const count = rows.length, starts = digitStarts ??= new Uint32Array(65537);
   if (count < 2) return;
+  const bytes = count < 16384 ? 1 : 2, values = 1 << 8 * bytes;
+  const digitOf = (at: number) => bytes === 1 ? keys.getUint8(at) : keys.getUint16(at);
   let from = rows, to = spare.subarray(0, count);
-  for (let digit = keySize - 4; digit >= 0; digit -= 2) {
-    starts.fill(0);
-    for (let i = 0; i < count; i++) starts[keys.getUint16(from[i]! * keySize + digit) + 1]!++;
-    if (starts[keys.getUint16(from[0]! * keySize + digit) + 1] === count) continue; // all the same
-    for (let i = 1; i < 65536; i++) starts[i]! += starts[i - 1]!;
+  for (let digit = keySize - 2 - bytes; digit >= 0; digit -= bytes) {
+    starts.fill(0, 0, values + 1);
+    for (let i = 0; i < count; i++) starts[digitOf(from[i]! * keySize + digit) + 1]!++;
+    if (starts[digitOf(from[0]! * keySize + digit) + 1] === count) continue; // all the same
+    for (let i = 1; i < values; i++) starts[i]! += starts[i - 1]!;
     for (let i = 0; i < count; i++) {
       const row = from[i]!;
-      to[starts[keys.getUint16(row * keySize + digit)]!++] = row;
+      to[starts[digitOf(row * keySize + digit)]!++] = row;
     }
     [from, to] = [to, from];
   }
   if (from !== rows) rows.set(from);
 }
 
-/** Adds each row to the one before it if their keys are equal; returns how many are left in `order`. */
+/** Adds each row to the one before it if their keys are equal, and empties it; returns how many are left in `order`. */
 function mergeEqual(keys: DataView, keySize: number, words: Uint32Array, order: Uint32Array): number {
   let kept = 0;
   for (let i = 1; i < order.length; i++) {
@@ -388,6 +385,7 @@ function mergeEqual(keys: DataView, keySize: number, words: Uint32Array, order: 
     words[to] = bytes % 0x1_0000_0000;
     words[to + 1] = Math.floor(bytes / 0x1_0000_0000);
     for (let k = 2; k < WORDS; k++) words[to + k]! += words[from + k]!;
+    words.fill(0, from, from + WORDS);
   }
   return kept + 1;
 }

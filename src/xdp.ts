@@ -44,8 +44,8 @@ import {
   permissionError,
   readInfo,
 } from "./libbpf.ts";
-import type { Reading, Table } from "./counters.ts";
-import { expandSyns } from "./counters.ts";
+import { expandSyns, type Reading } from "./counters.ts";
+import { createPlacing, type Placing } from "./placing.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -321,13 +321,14 @@ export function openProgram(
   };
 
   // ------------------------------------------------------------------------------------------------- reading
-  const tables: { v4: Table; v6: Table } = { v4: emptyTable(KEY4.sizeof), v6: emptyTable(KEY6.sizeof) };
-  const synValues = new Uint8Array(BATCH * SYNS.sizeof);
+  const placings = { v4: createPlacing(KEY4.sizeof), v6: createPlacing(KEY6.sizeof) };
+  // Two batches: one is filled by the kernel while the rows of the other are placed.
+  const batches: [Batch, Batch] = [createBatch(), createBatch()];
 
   /** A reading in progress: what is done is done, whatever fails after it. */
   interface Draft {
     of: 0 | 1;
-    reading: Reading;
+    reading: Omit<Reading, "v4" | "v6">;
     drained: Set<LruMap>;
   }
   let draft: Draft | undefined;
@@ -388,7 +389,7 @@ export function openProgram(
       totals.push({ port: ports[slot - 1]!, bytes: sums[0]!, classes });
     }
     const skipped = readPerCpu(fds.skipped, of, SKIP.SKIPS, "the counters of frames not counted");
-    for (const table of [tables.v4, tables.v6]) table.count = 0;
+    for (const placing of [placings.v4, placings.v6]) placing.begin(inserted);
     return {
       of,
       drained: new Set(),
@@ -399,42 +400,41 @@ export function openProgram(
         skipped,
         inserted,
         entries: { known4: 0, known6: 0, syn4: 0, syn6: 0 },
-        ...tables,
       },
     };
   };
 
   const drainMap = async ({ of, reading, drained }: Draft, name: LruMap) => {
     if (drained.has(name)) return;
-    const table = name.endsWith("4") ? reading.v4 : reading.v6;
-    const isSyn = name.startsWith("syn");
+    const placing = name.endsWith("4") ? placings.v4 : placings.v6, isSyn = name.startsWith("syn");
     const cursor = pinned(8), count = new Uint32Array(pinned(4).buffer);
-    let size = BATCH;
+    let [batch, other] = batches, rows = 0;
     for (let first = true;; first = false) {
-      reserveRows(table, size, reading.inserted);
-      const at = table.count;
-      const keys = table.keys.subarray(at * table.keySize);
-      const values = isSyn ? synValues : table.values.subarray(at * COUNTERS.sizeof);
-      count[0] = isSyn ? BATCH : size;
-      const result = await waiting.bpf_map_lookup_and_delete_batch(
+      count[0] = batch.rows;
+      const { keys, values, syns } = batch;
+      const taking = waiting.bpf_map_lookup_and_delete_batch(
         fds.lru[name][of],
         first ? null : cursor,
         cursor,
         keys,
-        values,
+        isSyn ? syns : values,
         count,
         null,
       );
-      if (-result === ENOSPC && !isSyn) {
-        size *= 2; // a bucket with more entries than were asked for
+      placeBatch(placing, other, { rows, isSyn });
+      rows = 0;
+      const result = await taking;
+      if (-result === ENOSPC) {
+        growBatch(batch); // a bucket with more entries than were asked for
         continue;
       }
       if (result !== 0 && -result !== ENOENT) fail(`Cannot read map ${name}`, result);
-      if (isSyn) expandSyns(synValues, table.values.subarray(at * COUNTERS.sizeof), count[0]!);
-      table.count += count[0]!;
-      reading.entries[name] += count[0]!;
+      rows = count[0]!;
+      reading.entries[name] += rows;
+      [batch, other] = [other, batch];
       if (-result === ENOENT) break;
     }
+    placeBatch(placing, other, { rows, isSyn });
     drained.add(name);
   };
 
@@ -457,7 +457,7 @@ export function openProgram(
     }
     zeroPerCpu(fds.skipped, of, SKIP.SKIPS, "the counters of frames not counted");
     draft = undefined;
-    return reading;
+    return { ...reading, v4: placings.v4.finish(), v6: placings.v6.finish() };
   };
 
   // ------------------------------------------------------------------------------------------------ attaching
@@ -594,22 +594,30 @@ function inNetworkOrder(port: number): number {
   return (port & 0xff) << 8 | port >> 8;
 }
 
-function emptyTable(keySize: number): Table {
-  return { keySize, count: 0, keys: new Uint8Array(0), values: new Uint8Array(0) };
+/** Room for what the kernel hands over in one call. */
+interface Batch {
+  rows: number;
+  keys: Uint32Array<ArrayBuffer>;
+  values: Uint32Array<ArrayBuffer>;
+  /** Values of `syn4_*` and `syn6_*`. */
+  syns: Uint8Array<ArrayBuffer>;
 }
 
-/**
- * Makes room for `more` rows. Memory that is not written costs nothing, so the buffers are made as large as the
- * interval's inserts can fill; ones that are far too large (a flood that is over) are let go.
- */
-function reserveRows(table: Table, more: number, inserted: number): void {
-  const capacity = table.values.length / COUNTERS.sizeof;
-  const need = Math.max(table.count + more, table.count === 0 ? inserted + more : 0);
-  if (need <= capacity && (table.count > 0 || capacity <= 4 * need)) return;
-  const size = table.count === 0 ? need : Math.max(need, 2 * capacity);
-  const keys = new Uint8Array(size * table.keySize), values = new Uint8Array(size * COUNTERS.sizeof);
-  keys.set(table.keys.subarray(0, table.count * table.keySize));
-  values.set(table.values.subarray(0, table.count * COUNTERS.sizeof));
-  table.keys = keys;
-  table.values = values;
+function createBatch(rows = BATCH): Batch {
+  const words = (size: number) => new Uint32Array(new ArrayBuffer(rows * size));
+  return { rows, keys: words(KEY6.sizeof), values: words(COUNTERS.sizeof), syns: pinned(rows * SYNS.sizeof) };
+}
+
+function growBatch(batch: Batch): void {
+  Object.assign(batch, createBatch(2 * batch.rows));
+}
+
+/** Adds the rows of a batch to a table. */
+function placeBatch(
+  placing: Placing,
+  { keys, values, syns }: Batch,
+  { rows, isSyn }: { rows: number; isSyn: boolean },
+) {
+  if (isSyn) expandSyns(syns, new Uint8Array(values.buffer), rows);
+  placing.place(keys, values, rows);
 }

@@ -1,5 +1,5 @@
 /** Segments as the collector writes them, made up: the same at each call. */
-import { COUNTER_NAMES, type Counters, type Delta, noCounters, type Rows, writeCounters } from "../../src/counters.ts";
+import { COUNTER_NAMES, type Counters, type Delta, noCounters, orderRows, writeCounters } from "../../src/counters.ts";
 import { COUNTERS, KEY4 } from "../../src/layout.ts";
 import { writeAll } from "../../src/files.ts";
 import { encodeSnapshot } from "../../src/snapshot.ts";
@@ -28,14 +28,7 @@ export function writeSnapshots(folder: string, { snapshots, sources }: { snapsho
     view.setUint32(i * KEY4.sizeof, 0x0a000000 + i * 3);
     view.setUint16(i * KEY4.sizeof + 4, PORTS[i % 2]!);
   }
-  const order = Uint32Array.from({ length: sources }, (_, i) => i);
-  const none: Rows = {
-    keySize: 20,
-    count: 0,
-    keys: new Uint8Array(0),
-    values: new Uint8Array(0),
-    order: new Uint32Array(0),
-  };
+  const none = orderRows({ keySize: 20, count: 0, keys: new Uint8Array(0), values: new Uint8Array(0) });
   const stream = { runId: START_MS, hostname: "bench", iface: "eth0", mode: "native" as const, mapSize: sources };
   let bytes = 0;
   for (let seq = 0; seq < snapshots; seq++) {
@@ -50,7 +43,7 @@ export function writeSnapshots(folder: string, { snapshots, sources }: { snapsho
     const delta: Delta = {
       takenAt: { monotonicMs: 0, wallMs: endMs },
       ports: PORTS,
-      v4: { keySize: KEY4.sizeof, count: sources, keys, values, order },
+      v4: orderRows({ keySize: KEY4.sizeof, count: sources, keys, values }),
       v6: none,
       totals,
       ...{ unattributed: noCounters(), evicted: 0, notCounted: NOT_COUNTED },
