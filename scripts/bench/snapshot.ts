@@ -12,21 +12,25 @@ import { frameOf } from "./frames.ts";
 import type { Row, Section } from "./rows.ts";
 import { runCommand } from "../run.ts";
 import { peakMb, runApart } from "./apart.ts";
-import { compilePrograms, drain, loadFlood, openMap, time } from "./test_run.ts";
+import { compilePrograms, drain, loadFlood, openMap, time, timeGracePeriod } from "./test_run.ts";
 
-/** A size, how often it is measured, and its goal. */
+/** A size, how often it is measured after so many rounds in which V8 compiles, and its goal. */
 interface Size {
   entries: number;
   rounds: number;
+  warmUp: number;
   mostMs?: number;
 }
 
 const SIZES: Size[] = [
-  { entries: 10_000, rounds: 9 },
-  { entries: 100_000, rounds: 9 },
-  { entries: 1_000_000, rounds: 7, mostMs: 400 },
-  { entries: 4_000_000, rounds: 3 },
+  { entries: 10_000, rounds: 25, warmUp: 40 },
+  { entries: 100_000, rounds: 15, warmUp: 10 },
+  { entries: 1_000_000, rounds: 7, warmUp: 2, mostMs: 400 },
+  { entries: 4_000_000, rounds: 3, warmUp: 0 },
 ];
+
+/** Of an entry in a snapshot. */
+const LINE_BYTES = 155;
 
 /** Rounds in which bpftool takes part: it needs up to half a minute for four million entries. */
 const DUMPS = 1;
@@ -36,8 +40,10 @@ export const SNAPSHOT: Section = {
   title: "A snapshot, from the maps to the disk",
   about:
     "From the swap of the maps to the line on the disk (fsync), in a process of its own that does what the collector " +
-    "does. Compared to the least that any reader takes, bpf_map_lookup_and_delete_batch() on the one map that is full, " +
-    "again and again into the same buffer; and, once a size, to `bpftool map dump -j` of that map into nothing. The peak " +
+    "does, " +
+    "after rounds in which V8 compiles. Compared to the least that any reader takes, bpf_map_lookup_and_delete_batch() on the one map that is full, " +
+    "again and again into the same buffer; to that together with what no reader that loses nothing can do without, one " +
+    "grace period (by membarrier(2), which waits for the same) and as many bytes written and synced; and, once a size, to `bpftool map dump -j` of that map into nothing. The peak " +
     "is of this process's resident memory under `deno run` (the executable's is in the section on the collector; the " +
     "maps are the kernel's).",
   missing: () => whatIsMissing("kernel"),
@@ -53,8 +59,9 @@ export const SNAPSHOT: Section = {
   },
 };
 
-async function measureSize(folder: string, { entries, rounds, mostMs }: Size): Promise<Row[]> {
-  const all = await runApart<Round[]>(import.meta.filename!, [folder, `${entries}`, `${rounds}`], [V8_FLAGS]);
+async function measureSize(folder: string, { entries, rounds, warmUp, mostMs }: Size): Promise<Row[]> {
+  const args = [folder, `${entries}`, `${rounds}`, `${warmUp}`];
+  const all = await runApart<Round[]>(import.meta.filename!, args, [V8_FLAGS]);
   const column = (name: keyof Round) => all.map((round) => round[name]),
     what = `${entries.toLocaleString("en-US")} entries`;
   const ours = column("allMs"), limit = { what: "the kernel's batch read alone", theirs: column("limitMs") };
@@ -69,9 +76,19 @@ async function measureSize(folder: string, { entries, rounds, mostMs }: Size): P
       },
       ...mostMs && { goal: { of: "median", atMost: mostMs } },
     },
+    {
+      ...{ what, unit: "ms", ours },
+      comparedTo: {
+        what: "the batch read, a grace period, and the bytes on the disk",
+        theirs: all.map(({ limitMs, graceMs, diskMs }) => limitMs + graceMs + diskMs),
+      },
+    },
     { what: `${what}: reading the maps`, unit: "ms", ours: column("readMs"), comparedTo: limit },
-    { what: `${what}: sorting`, unit: "ms", ours: column("sortMs") },
-    { what: `${what}: encoding, writing, fsync`, unit: "ms", ours: column("writeMs") },
+    {
+      what: `${what}: sorting, encoding, writing, fsync`,
+      unit: "ms",
+      ours: all.map(({ sortMs, writeMs }) => sortMs + writeMs),
+    },
     {
       what: `${what}: peak RSS`,
       unit: "MB",
@@ -83,6 +100,10 @@ async function measureSize(folder: string, { entries, rounds, mostMs }: Size): P
 /** What a round took. */
 interface Round {
   limitMs: number;
+  /** One synchronize_rcu(). */
+  graceMs: number;
+  /** As many bytes as the line has, written to the same disk, and fsync. */
+  diskMs: number;
   dumpMs: number;
   readMs: number;
   sortMs: number;
@@ -92,7 +113,10 @@ interface Round {
 }
 
 /** One size, in this process: fills the maps, lets others read them, fills them again and takes a snapshot. */
-async function measureRounds(folder: string, entries: number, rounds: number): Promise<Round[]> {
+async function measureRounds(
+  folder: string,
+  { entries, rounds, warmUp }: { entries: number; rounds: number; warmUp: number },
+): Promise<Round[]> {
   returnLargeBuffers(); // as the collector does
   const mapSize = Math.ceil(entries * 1.02) + 1000;
   using program = openProgram(await readObjects(), { mapSize, ports: [80, 443] });
@@ -106,20 +130,36 @@ async function measureRounds(folder: string, entries: number, rounds: number): P
     generation = 1 - generation;
     return await program.read();
   };
-  for (let round = 0; round < rounds; round++) {
+  for (let round = -warmUp; round < rounds; round++) {
     time(flood.fd, ack, entries);
     const start = performance.now();
-    if (round < DUMPS) await runCommand("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
+    if (round >= 0 && round < DUMPS) {
+      await runCommand("sh", ["-c", `bpftool -j map dump id ${maps[generation]!.id} >/dev/null`]);
+    }
     const dumped = performance.now();
     const count = drain(maps[generation]!.fd, { keySize: KEY4.sizeof, valueSize: COUNTERS.sizeof });
     const drained = performance.now();
     if (count !== entries) throw new Error(`${count} entries are in the map, not ${entries}`);
     await read(); // what is left are the totals
+    const graceMs = timeGracePeriod(), diskMs = timeDisk(folder, LINE_BYTES * entries);
     time(flood.fd, ack, entries);
-    const took = await takeSnapshot(read, spool, { seq: round, mapSize });
-    results.push({ limitMs: drained - dumped, dumpMs: dumped - start, ...took });
+    const took = await takeSnapshot(read, spool, { seq: round + warmUp, mapSize });
+    if (round >= 0) results.push({ limitMs: drained - dumped, graceMs, diskMs, dumpMs: dumped - start, ...took });
   }
   return results;
+}
+
+/** Milliseconds until as many bytes as a snapshot has are on the disk, by the plainest means. */
+function timeDisk(folder: string, bytes: number): number {
+  const part = new Uint8Array(1 << 18).fill(0x20), path = `${folder}/bytes`, start = performance.now();
+  {
+    using file = Deno.openSync(path, { write: true, create: true, truncate: true });
+    for (let left = bytes; left > 0; left -= part.length) file.writeSync(part.subarray(0, left));
+    file.syncDataSync();
+  }
+  const ms = performance.now() - start;
+  Deno.removeSync(path);
+  return ms;
 }
 
 /** Takes a snapshot, and times its parts. */
@@ -127,7 +167,7 @@ export async function takeSnapshot(
   read: Program["read"],
   spool: ReturnType<typeof openSpool>,
   { seq, mapSize }: { seq: number; mapSize: number },
-): Promise<Omit<Round, "limitMs" | "dumpMs">> {
+): Promise<Omit<Round, "limitMs" | "graceMs" | "diskMs" | "dumpMs">> {
   const start = performance.now();
   const reading = await read();
   const done = performance.now();
@@ -155,6 +195,6 @@ export async function findMaps(program: Program, names: string[]): Promise<{ id:
 }
 
 if (import.meta.main) {
-  const [folder, entries, rounds] = Deno.args as [string, string, string];
-  console.log(JSON.stringify(await measureRounds(folder, Number(entries), Number(rounds))));
+  const [folder, ...numbers] = Deno.args as [string, ...string[]], [entries, rounds, warmUp] = numbers.map(Number);
+  console.log(JSON.stringify(await measureRounds(folder, { entries: entries!, rounds: rounds!, warmUp: warmUp! })));
 }

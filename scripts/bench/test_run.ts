@@ -32,6 +32,7 @@ const libbpf = Deno.dlopen("libbpf.so.1", {
 const libc = Deno.dlopen("libc.so.6", {
   sched_setaffinity: { parameters: ["i32", "usize", "buffer"], result: "i32" },
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+  syscall: { parameters: ["i64", "i32", "u32", "i32"], result: "i64" },
 }).symbols;
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -122,6 +123,14 @@ export function drain(fd: number, { keySize, valueSize }: { keySize: number; val
     sum += count[0]!;
     if (-result === ENOENT) return sum;
   }
+}
+
+/** Milliseconds of one synchronize_rcu(): membarrier(MEMBARRIER_CMD_GLOBAL) is nothing else. */
+export function timeGracePeriod(): number {
+  const membarrier = Deno.build.arch === "aarch64" ? 283n : 324n, MEMBARRIER_CMD_GLOBAL = 1;
+  const start = performance.now(), result = libc.syscall(membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+  if (result !== 0n) throw new Error("membarrier");
+  return performance.now() - start;
 }
 
 /** Keeps this thread on one CPU. */
