@@ -16,7 +16,8 @@ export interface Input {
    * Its bytes, decompressed. What is wrong with them is thrown while reading.
    *
    * @param stored Receives the bytes as they are stored, in their order. What it returns is waited for, perhaps after it
-   *   has received more: then they are overwritten. With it, what read() gives is valid until the next is asked for, and may be shared memory.
+   *   has received more: then they are overwritten. With it, what read() gives is valid until the next is asked for, and
+   *   may be shared memory.
    */
   read(stored?: StoredBytes): AsyncIterable<Uint8Array>;
 }
