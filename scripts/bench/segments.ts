@@ -9,13 +9,13 @@ export const START_MS = Date.UTC(2026, 0, 1), LENGTH_MS = 10_000;
 const PORTS = [80, 443];
 const NOT_COUNTED = { not_tcp: 0, other_port: 0, malformed: 0, later_fragment: 0, unknown_encapsulation: 0 };
 
-/** A source in twenty is a flood, the others are clients. */
+/** A source in twenty is a flood, the others are clients: each with a connection at least, as no row is empty. */
 export function countersOf(i: number, n: number): Counters {
   const seed = Math.imul(i + 1, 2654435761) + Math.imul(n + 1, 40503) >>> 16;
   if (i % 20 === 0) {
     return { ...noCounters(), syn: 3000 + seed % 500, packets: 3000 + seed % 500, bytes: 180_000 + seed };
   }
-  const syn = seed % 4, data = syn * 9;
+  const syn = 1 + seed % 3, data = syn * 9;
   const packets = syn * 2 + data;
   return { ...noCounters(), syn, ack: syn + data, handshake_ack: syn, packets, bytes: packets * 300, data };
 }

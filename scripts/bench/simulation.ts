@@ -100,6 +100,7 @@ function measureRate(policy: Policy): number {
 
 async function measureWeek(): Promise<Week> {
   const start = performance.now(), range = { beginMs: START_MS, endMs: START_MS + WEEK * LENGTH_MS };
+  const { windowMs, synRate, successRatio, blockDurationMs } = NATIVE;
   using thread = startObserverThread(Infinity);
   await assess(
     {
@@ -117,7 +118,8 @@ async function measureWeek(): Promise<Week> {
     nativePolicy(NATIVE),
     {
       ...{ ibsrVersion: "", options: {}, limits: DEFAULT_LIMITS, allowlist: NATIVE.allowlist },
-      ...{ selfAddresses: NATIVE.allowlist, floodRate: 100, sweep: NATIVE, observe: thread.observe },
+      ...{ selfAddresses: NATIVE.allowlist, floodRate: 100, observe: thread.observe },
+      sweep: { windowMs, synRate, successRatio, blockDurationMs },
     },
   );
   return { seconds: (performance.now() - start) / 1000, peakMb: peakMb() };
