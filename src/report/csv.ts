@@ -84,7 +84,13 @@ export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string>
 
 /** A line of it. */
 export function renderEvidenceRow(row: SourceRow): string {
-  return COLUMNS.map(([, cell]) => escapeCsv(cell(row))).join(",") + "\r\n";
+  let line = "";
+  for (let i = 0; i < COLUMNS.length; i++) {
+    const value = COLUMNS[i]![1](row);
+    if (i > 0) line += ",";
+    line += typeof value === "number" ? value : escapeCsv(value);
+  }
+  return line + "\r\n";
 }
 
 /** would_block.jsonl: a line a decision, in the order of streams and time. Times are seconds, null is for good. */

@@ -43,7 +43,7 @@ export interface RowMaker {
 /** Rows name the policy's rules; `allowlist` and own addresses are shown as such. */
 export function createRowMaker(sources: Sources, policy: Policy, allowlist: PrefixSet): RowMaker {
   const row = (stream: StreamRows, key: number): SourceRow => {
-    const { columns } = stream, source = stream.source[key]!;
+    const { columns, hits } = stream, source = stream.source[key]!, affected = stream.affected.get(key);
     return describeRow({
       ...{ name: stream.name, source: sources.text(source), port: stream.port[key]!, class: stream.class[key]! },
       ...{ packets: columns.packets[key]!, bytes: columns.bytes[key]!, syn: columns.syn[key]! },
@@ -51,11 +51,10 @@ export function createRowMaker(sources: Sources, policy: Policy, allowlist: Pref
       ...{ maxSynRate: columns.maxSynRate[key]!, firstMs: columns.firstMs[key]!, lastMs: columns.lastMs[key]! },
       intervals: stream.intervals[key]!,
       allowed: allowlist.prefixes.length > 0 && allowlist.contains(sources.bytes(source)),
-      affected: stream.affected.get(key),
-      hits: stream.hits.map(({ certain, possible }) => ({
-        certain: certain.has(source),
-        possible: possible.has(source),
-      })),
+      affected,
+      hits: affected || hits.some(({ possible }) => possible.has(source))
+        ? hits.map(({ certain, possible }) => ({ certain: certain.has(source), possible: possible.has(source) }))
+        : [],
       policy,
     });
   };
@@ -77,23 +76,25 @@ export interface RowFacts extends Record<keyof StreamRows["columns"], number> {
   intervals: number;
   allowed: boolean;
   affected: Pick<Affected, "union" | "byRule"> | undefined;
-  /** By rule: whether it would have blocked the source on this stream. */
+  /** By rule: whether it would have blocked the source on this stream; empty if none would have. */
   hits: readonly { certain: boolean; possible: boolean }[];
   policy: Policy;
 }
 
+const NONE = { lower: 0, upper: 0 }, NOTHING: SourceRow["would_block"] = { packets: NONE, bytes: NONE, syn: NONE };
+
 /** A row of the table. */
 export function describeRow(facts: RowFacts): SourceRow {
-  const { affected: one, syn } = facts, rules: string[] = [];
+  const { affected: one, syn, hits } = facts, rules: string[] = [];
   let certain = false;
-  for (const [rule, hit] of facts.hits.entries()) {
+  for (let rule = 0; rule < hits.length; rule++) {
+    const hit = hits[rule]!;
     // A rule by source and port acts on the ports that it blocked; one whose trigger was all that came has no drops.
     const own = one ? one.byRule.has(rule) : hit.possible;
     if (!own) continue;
     rules.push(facts.policy.rules[rule]!.id);
     certain ||= hit.certain && (!one || one.byRule.get(rule)!.packets.lower > 0 || one.union.packets.upper > 0);
   }
-  const none = { lower: 0, upper: 0 };
   const range = ({ lower, upper }: { lower: number; upper: number }) => ({ lower, upper });
   return {
     hostname: facts.name.hostname,
@@ -116,7 +117,7 @@ export function describeRow(facts: RowFacts): SourceRow {
     intervals: facts.intervals,
     would_block: one
       ? { packets: range(one.union.packets), bytes: range(one.union.bytes), syn: range(one.union.syn) }
-      : { packets: none, bytes: none, syn: none },
+      : NOTHING,
   };
 }
 
