@@ -77,3 +77,14 @@ Deno.test("judge() says what it takes to look likely legitimate, and which half 
     "in either half of the time no source looks likely legitimate: see fp_bound",
   );
 });
+
+Deno.test("judge() lets no gate pass where nothing was watched, whatever is asked for", () => {
+  const nothing: Partial<GateInput> = { observedSec: 0, coverage: 0, effect: { ...EFFECT, syn: 0 }, spoofed: null };
+  const asked = { ...DEFAULT_LIMITS, minDays: 0, minCoverage: 0 };
+  for (const limits of [DEFAULT_LIMITS, asked]) {
+    const { gates, verdict } = judge({ ...READY, ...nothing }, limits);
+    assert.deepEqual(gates.filter(({ outcome }) => outcome !== "unknown"), []);
+    assert.equal(verdict, "INSUFFICIENT EVIDENCE");
+    assert.equal(gates.find(({ id }) => id === "loss")!.reason, "nothing was watched");
+  }
+});

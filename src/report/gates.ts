@@ -163,7 +163,8 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
       `${lockedOut.length > 3 ? "among them " : ""}${lockedOut.slice(0, 3).join(", ")}`,
     ]),
   };
-  const gates = Object.entries(held).map(([id, { value, limit, outcome, reason }]): Gate => {
+  const gates = Object.entries(held).map(([id, one]): Gate => {
+    const { value, limit, outcome, reason } = observedSec > 0 || one.outcome !== "pass" ? one : notWatched(one);
     const { title, unit, miss: _, sign: _sign, ...option } = GATES[id as keyof typeof GATES];
     return {
       id,
@@ -180,6 +181,11 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
   const has = (outcome: Gate["outcome"]) => gates.some((gate) => gate.outcome === outcome);
   const verdict: Verdict = has("fail") ? "NOT READY" : has("unknown") ? "INSUFFICIENT EVIDENCE" : "READY";
   return { gates, verdict, reason: verdict === "READY" ? readyReason(input) : explainGates(gates).join(" ") };
+}
+
+/** Where there is no interval at all, nothing passes: what was never looked at has not been found good. */
+function notWatched({ limit }: Held): Held {
+  return { value: null, limit, outcome: "unknown", reason: "nothing was watched" };
 }
 
 function hold(
