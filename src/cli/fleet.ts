@@ -13,6 +13,7 @@ import { parseS3Url } from "../s3/read.ts";
 import { answer, assessOptions, nativeOptions } from "./assessment.ts";
 import { makeHttpClient, prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
+import { describeNoSnapshot } from "./inputs.ts";
 import { readAllowlists } from "./named_files.ts";
 import type { Values } from "./options.ts";
 import { giveUp } from "./permissions.ts";
@@ -48,6 +49,8 @@ export async function runFleetReport(values: Values<typeof FLEET_REPORT_OPTIONS>
       progress: (rows, bytes) => bar.show(undefined, `${doing}: ${rows} rows, ${Math.round(bytes / 1e6)} MB`),
     });
     bar.clear();
+    const { files, versions, bad_lines: badLines, bad_line_count: badLineCount } = fleet.assessment.summary.evidence;
+    if (versions.length === 0 && badLineCount > 0) throw describeNoSnapshot({ files, badLines, badLineCount });
     await writeStreamedReport(fleet.assessment, { inputs: [...source.files], sources: fleet.rows() }, values.out);
     return answer(fleet.assessment.summary, values, context);
   } finally {
