@@ -17,6 +17,7 @@ const EFFECT = { syn: 1000, certainSynShare: 0.5, possibleSynShare: 0.6, certain
 const READY: GateInput = {
   ...{ observedSec: 7 * 86400, coverage: 1, loss: 0, blur: 0, resolutionSec: 2, notObservable: 0 },
   ...{ falsePositives: MANY, halves: [MANY, MANY], mixed: 0, effect: EFFECT, spoofed: 0, lockedOut: [] },
+  given: { selfAddresses: true, allowlist: true },
 };
 
 function judged(changed: Partial<GateInput>, id: string): Gate {
@@ -87,4 +88,27 @@ Deno.test("judge() lets no gate pass where nothing was watched, whatever is aske
     assert.equal(verdict, "INSUFFICIENT EVIDENCE");
     assert.equal(gates.find(({ id }) => id === "loss")!.reason, "nothing was watched");
   }
+});
+
+Deno.test("judge() says of the lockout gate what was looked for, and passes in part where nothing was given", () => {
+  const lockout = (selfAddresses: boolean, allowlist: boolean, lockedOut: string[] = []) => {
+    const { outcome, in_part, reason } = judged({ given: { selfAddresses, allowlist }, lockedOut }, "lockout");
+    return `${outcome}${in_part ? " in part" : ""}: ${reason}`;
+  };
+  assert.equal(
+    lockout(false, false),
+    "pass in part: long-known sources: none hit; own addresses and an allowlist were not given " +
+      "(--self-address, --allowlist)",
+  );
+  assert.equal(lockout(true, false), "pass: own and long-known addresses: none hit; no --allowlist was given");
+  assert.equal(
+    lockout(false, true),
+    "pass: allowlisted and long-known addresses: none hit; no --self-address was given",
+  );
+  assert.equal(lockout(true, true), "pass: none would be hit");
+  assert.equal(lockout(false, false, ["192.0.2.1"]), "fail: 192.0.2.1");
+  const { verdict, reason } = judge({ ...READY, given: { selfAddresses: false, allowlist: false } }, DEFAULT_LIMITS);
+  assert.equal(verdict, "READY");
+  assert.match(reason, /Whether it would lock you out was not asked/);
+  assert.doesNotMatch(judge(READY, DEFAULT_LIMITS).reason, /lock you out/);
 });

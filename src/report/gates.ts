@@ -38,6 +38,8 @@ export interface GateInput {
   spoofed: number | null;
   /** Addresses that must not be blocked and would or may be. */
   lockedOut: readonly string[];
+  /** Which of such addresses the operator gave; those known since long are always looked for. */
+  given: { selfAddresses: boolean; allowlist: boolean };
 }
 
 /** The answer. */
@@ -119,11 +121,11 @@ function tooMuch(limit: number, unit: Gate["unit"] = "share"): string {
   return `more than the ${describeLimit(limit, unit)} that is accepted`;
 }
 
-type Held = Pick<Gate, "value" | "limit" | "outcome" | "reason">;
+type Held = Pick<Gate, "value" | "limit" | "outcome" | "in_part" | "reason">;
 
 /** Holds the numbers against the limits. */
 export function judge(input: GateInput, limits: GateLimits): Judgement {
-  const { observedSec, coverage, loss, blur, mixed, lockedOut, notObservable } = input;
+  const { observedSec, coverage, loss, blur, mixed, notObservable } = input;
   const leastSec = limits.minDays * 86_400, enough = observedSec >= leastSec;
   const held: Record<keyof typeof GATES, Held> = {
     observation: hold(enough, { value: observedSec, limit: leastSec, otherwise: "unknown" }, [
@@ -158,13 +160,12 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
     ]),
     effect: holdEffect(input, limits, enough),
     spoofing: holdSpoofing(input, limits),
-    lockout: hold(lockedOut.length === 0, { value: lockedOut.length, limit: 0, otherwise: "fail" }, [
-      "none",
-      `${lockedOut.length > 3 ? "among them " : ""}${lockedOut.slice(0, 3).join(", ")}`,
-    ]),
+    lockout: holdLockout(input),
   };
   const gates = Object.entries(held).map(([id, one]): Gate => {
-    const { value, limit, outcome, reason } = observedSec > 0 || one.outcome !== "pass" ? one : notWatched(one);
+    const { value, limit, outcome, in_part, reason } = observedSec > 0 || one.outcome !== "pass"
+      ? one
+      : notWatched(one);
     const { title, unit, miss: _, sign: _sign, ...option } = GATES[id as keyof typeof GATES];
     return {
       id,
@@ -175,6 +176,7 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
       unit,
       ...option,
       outcome,
+      ...(in_part ? { in_part } : {}),
       reason,
     };
   });
@@ -258,9 +260,35 @@ function holdSpoofing({ spoofed }: GateInput, { maxSpoofed }: GateLimits): Held 
   return { ...held, outcome: "fail", reason: "likely spoofed, so that blocks would chase addresses that never return" };
 }
 
-function readyReason({ effect, falsePositives }: GateInput): string {
+/**
+ * Nobody who must not be is blocked, as far as was asked. Which addresses are the host's own, or its gateway's, a report
+ * made elsewhere can't know: it passes without them, and says that it did.
+ */
+function holdLockout({ lockedOut, given: { selfAddresses, allowlist } }: GateInput): Held {
+  const held = { value: lockedOut.length, limit: 0 };
+  if (lockedOut.length > 0) {
+    const reason = `${lockedOut.length > 3 ? "among them " : ""}${lockedOut.slice(0, 3).join(", ")}`;
+    return { ...held, outcome: "fail", reason };
+  }
+  if (selfAddresses && allowlist) return { ...held, outcome: "pass", reason: "none would be hit" };
+  if (selfAddresses) {
+    return { ...held, outcome: "pass", reason: "own and long-known addresses: none hit; no --allowlist was given" };
+  }
+  if (allowlist) {
+    const reason = "allowlisted and long-known addresses: none hit; no --self-address was given";
+    return { ...held, outcome: "pass", reason };
+  }
+  const reason = "long-known sources: none hit; own addresses and an allowlist were not given " +
+    "(--self-address, --allowlist)";
+  return { ...held, outcome: "pass", in_part: true, reason };
+}
+
+function readyReason({ effect, falsePositives, given }: GateInput): string {
+  const asked = given.selfAddresses || given.allowlist
+    ? ""
+    : " Whether it would lock you out was not asked: no --self-address and no --allowlist was given.";
   return `${percent(effect.certainSynShare)} of connection attempts certainly would be dropped, and at most ` +
-    `${percent(falsePositives.upper!)} of likely-legitimate sources would be hit (at 95 % confidence).`;
+    `${percent(falsePositives.upper!)} of likely-legitimate sources would be hit (at 95 % confidence).${asked}`;
 }
 
 /**

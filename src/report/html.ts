@@ -16,6 +16,8 @@ import {
   formatGateValue,
   harmHeadline,
   type Headline,
+  outcomeOf,
+  OUTCOMES,
   unseenHeadline,
 } from "./sentences.ts";
 import type { Assessment, Gate, Summary } from "./summary.ts";
@@ -92,10 +94,12 @@ ${basis.map((line) => markup`<p>${line}</p>\n`)}</section>`;
 }
 
 function renderGate(gate: Gate): Html {
-  const { outcome, title } = gate, asked = outcome === "pass" ? "" : `, limit ${formatGateLimit(gate)}`;
+  const outcome = outcomeOf(gate),
+    { title } = gate,
+    asked = gate.outcome === "pass" ? "" : `, limit ${formatGateLimit(gate)}`;
   return markup`<li class="${outcome}">${renderOutcome(outcome)}<span>${capitalize(title)}</span><span>${
     formatGateValue(gate)
-  }${asked}</span></li>
+  }${asked}${outcome === "part" && ` (${OUTCOMES.part})`}</span></li>
 `;
 }
 

@@ -36,6 +36,7 @@ import {
   harmSentence,
   lackingDays,
   listNotCounted,
+  outcomeOf,
   OUTCOMES,
   spoofingSentence,
   unseenSentence,
@@ -399,10 +400,10 @@ const GATE_COLUMNS: Column<Gate>[] = [
   { head: "Gate", cell: (row) => capitalize(row.title) },
   {
     head: "Outcome",
-    cell: ({ outcome }) =>
-      markup`<span class="${outcome}">${renderOutcome(outcome)}</span> ${
-        trusted(`<span aria-hidden="true">${OUTCOMES[outcome]}</span>`)
-      }`,
+    cell: (row) => {
+      const outcome = outcomeOf(row), words = trusted(`<span aria-hidden="true">${OUTCOMES[outcome]}</span>`);
+      return markup`<span class="${outcome}">${renderOutcome(outcome)}</span> ${words}`;
+    },
     keep: true,
   },
   { head: "Number", right: true, cell: formatGateValue },

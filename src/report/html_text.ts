@@ -4,9 +4,8 @@
  */
 import { escapeHtml } from "../escape.ts";
 import { formatCount, showName, showText } from "../words.ts";
-import { OUTCOMES } from "./sentences.ts";
+import { OUTCOMES, type ShownOutcome } from "./sentences.ts";
 import { type Drawing, renderDrawing } from "./svg.ts";
-import type { Gate } from "./summary.ts";
 import type { Verdict } from "../rules/ruleset.ts";
 
 /** Markup that a template made. */
@@ -87,14 +86,15 @@ ${body}</tbody></table></div>
 ${more > 0 && markup`<p class="note">and ${formatCount(more)} more in summary.json</p>`}`;
 }
 
-const MARKS: Record<Gate["outcome"], string> = {
+const MARKS: Record<ShownOutcome, string> = {
   pass: "M2 6.5 5 9.5 10 3",
+  part: "M2 7.5C3.5 4 5 4 6 6S8.5 8 10 4.5",
   fail: "M3 3 9 9M9 3 3 9",
   unknown: "M2 6H10",
 };
 
 /** A gate's mark: a shape and a word, so that no one needs the colour. */
-export function renderOutcome(outcome: Gate["outcome"]): Html {
+export function renderOutcome(outcome: ShownOutcome): Html {
   return trusted(
     `<svg class="outcome" viewBox="0 0 12 12" aria-hidden="true"><path d="${
       MARKS[outcome]

@@ -30,6 +30,7 @@ import {
   lackingDays,
   listImpact,
   listNotCounted,
+  outcomeOf,
   OUTCOMES,
   seenSentence,
   spoofingSentence,
@@ -259,7 +260,7 @@ function* renderRules({ rules, exceptions }: RuleSet): Generator<string> {
 
 const GATES: readonly Column<Gate>[] = [
   ["Gate", (row) => capitalize(row.title)],
-  ["Outcome", (row) => OUTCOMES[row.outcome]],
+  ["Outcome", (row) => OUTCOMES[outcomeOf(row)]],
   ["Number", formatGateValue, "right"],
   ["Limit", formatGateLimit, "right"],
   ["Why", (row) => row.reason],

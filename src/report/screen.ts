@@ -4,6 +4,7 @@
 import type { Range } from "../rules/ruleset.ts";
 import { formatCount, formatNumberOf, formatRange, formatRangeOf } from "../words.ts";
 import { describeNumber, describeSeconds, explainGates, percent } from "./gates.ts";
+import { outcomeOf, type ShownOutcome } from "./sentences.ts";
 import type { Gate, Summary } from "./summary.ts";
 
 /** Lines for a terminal, without color; the last ends with a newline. */
@@ -73,10 +74,10 @@ function badLines({ evidence }: Summary): string[] {
   ];
 }
 
-const OUTCOMES: Record<Gate["outcome"], string> = { pass: "pass", fail: "FAIL", unknown: "unknown" };
+const OUTCOMES: Record<ShownOutcome, string> = { pass: "pass", part: "in part", fail: "FAIL", unknown: "unknown" };
 
 function describeGate(gate: Gate): string {
-  return `  ${OUTCOMES[gate.outcome].padEnd(8)}${gate.id.padEnd(12)} ${describeNumber(gate)}: ${gate.reason}`;
+  return `  ${OUTCOMES[outcomeOf(gate)].padEnd(8)}${gate.id.padEnd(12)} ${describeNumber(gate)}: ${gate.reason}`;
 }
 
 /** The verdict of a rule by itself, where it isn't that of all, and the gates that make it. */

@@ -188,7 +188,20 @@ export function listNotCounted(notCounted: Summary["limits"]["not_counted"]): { 
 }
 
 /** How the outcome of a gate is said. */
-export const OUTCOMES: Record<Gate["outcome"], string> = { pass: "holds", fail: "fails", unknown: "can't be judged" };
+export const OUTCOMES: Record<ShownOutcome, string> = {
+  pass: "holds",
+  part: "holds in part",
+  fail: "fails",
+  unknown: "can't be judged",
+};
+
+/** A gate's outcome as it is shown: what was asked only in part has a mark of its own. */
+export type ShownOutcome = Gate["outcome"] | "part";
+
+/** Which of them a gate has. */
+export function outcomeOf({ outcome, in_part }: Pick<Gate, "outcome" | "in_part">): ShownOutcome {
+  return in_part ? "part" : outcome;
+}
 
 /** A source's class, where it was given one. */
 export function className(source: Pick<SourceRow, "class">): string {

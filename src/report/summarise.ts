@@ -79,6 +79,7 @@ export function summarise(all: Everything): Assessment {
     loss: Math.max(0, ...watches.map((w) => w.summary.loss)),
     resolutionSec: policy.resolutionMs / 1000,
     spoofed: traffic.syn > 0 ? all.spoofing.share_of_syn : null,
+    given: whatIsGiven(options),
   };
   const lockedOut = new Set(results.flatMap((result) => [...result.lockedOut]));
   const judgement = judge({
@@ -192,7 +193,7 @@ export function summarise(all: Everything): Assessment {
 }
 
 /** Gates that a rule and a stream share with the whole. */
-type Common = Pick<GateInput, "observedSec" | "coverage" | "loss" | "resolutionSec" | "spoofed">;
+type Common = Pick<GateInput, "observedSec" | "coverage" | "loss" | "resolutionSec" | "spoofed" | "given">;
 
 function summariseRule(
   index: number,
@@ -254,6 +255,7 @@ function summariseHost(result: StreamResult, { marks, options, policy, evidence,
     effect: effectOfAll(effects, traffic.syn, classOf),
     spoofed: result.spoofedShare,
     lockedOut: textsOf(result.lockedOut, evidence.sources),
+    given: whatIsGiven(options),
   }, options.limits);
   return {
     ...result.name,
@@ -264,6 +266,11 @@ function summariseHost(result: StreamResult, { marks, options, policy, evidence,
     verdict: judgement.verdict,
     verdict_reason: judgement.reason,
   };
+}
+
+/** Which addresses that must not be blocked the operator gave. */
+function whatIsGiven({ selfAddresses, allowlist }: AssessOptions): GateInput["given"] {
+  return { selfAddresses: selfAddresses.prefixes.length > 0, allowlist: allowlist.prefixes.length > 0 };
 }
 
 /** The bounds of those that are marked as hit. */

@@ -345,6 +345,8 @@ export interface Gate {
   option?: string;
   /** Whether it holds. */
   outcome: "pass" | "fail" | "unknown";
+  /** Passes as far as was asked, and something was not: the reason says what. */
+  in_part?: true;
   /** Why, in words. */
   reason: string;
 }
