@@ -9,13 +9,11 @@ import type { NativeOptions } from "../policy/native.ts";
 import { describeRules, measureTrigger } from "../policy/native_rules.ts";
 import type { Decision, Policy } from "../policy/policy.ts";
 import { formatPrefix, prefixOf } from "../prefix.ts";
-import type { Effects } from "../report/effects.ts";
+import { addLetThrough, type Effects } from "../report/effects.ts";
 import { dayOf } from "../report/tally.ts";
 import { NO_PORT, type Workspace } from "./tables.ts";
 
-const UNITS = ["packets", "bytes", "syn"] as const;
-
-/** A decision as the tables have it, and what its rule is expected to drop of the source in its interval. */
+/** A decision as the tables have it, and the most that its rule drops of the source in its interval. */
 export interface DecisionRow {
   stream: number;
   rule: number;
@@ -37,8 +35,8 @@ export function listDecisions({ tables, rows }: Workspace): Promise<DecisionRow[
     `SELECT d.stream AS stream, d.rule AS rule, d.port AS port, hex(d.first_source) AS source, d.begin_ms AS begin_ms,
        d.end_ms AS end_ms, certain, from_ms, measured, e.packets AS packets, e.bytes AS bytes, e.syn AS syn
      FROM ${tables.decisions} AS d LEFT JOIN (
-       SELECT stream, rule, source, seq, sum(t.packets_expected) AS packets, sum(t.bytes_expected) AS bytes,
-         sum(t.syn_expected) AS syn
+       SELECT stream, rule, source, seq, sum(t.packets_upper) AS packets, sum(t.bytes_upper) AS bytes,
+         sum(t.syn_upper) AS syn
        FROM ${tables.effects} AS t
        WHERE (stream, rule, source, seq) IN (SELECT stream, rule, first_source, seq FROM ${tables.decisions})
        GROUP BY stream, rule, source, seq
@@ -107,9 +105,7 @@ export function addDecisions(
     if (before + policy.windowMs >= beginMs) continue;
     for (const effects of each(row.stream)) {
       effects.secondsToBlock.push((endMs - fromMs) / 1000);
-      for (const unit of UNITS) {
-        effects.letThrough[unit] += Math.max(0, (decision.measured[unit] ?? 0) - row[unit]);
-      }
+      addLetThrough(effects, { measured: decision.measured, dropped: (unit) => row[unit] });
     }
   }
   return named;

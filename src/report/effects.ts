@@ -49,7 +49,8 @@ export interface Effects {
   notEvaluated: number;
   /** Seconds from the first interval of an episode to its trigger, at the latest; in the order they came. */
   secondsToBlock: number[];
-  letThrough: { packets: number; bytes: number; syn: number };
+  /** What came in these before it, at least and at most. */
+  letThrough: Record<"packets" | "bytes" | "syn", Range>;
 }
 
 /** Nothing would be dropped. */
@@ -83,7 +84,11 @@ export function noEffects(policy: Policy): Effects {
     decisions: policy.rules.map(() => ({ certain: 0, possible: 0 })),
     notEvaluated: 0,
     secondsToBlock: [],
-    letThrough: { packets: 0, bytes: 0, syn: 0 },
+    letThrough: {
+      packets: { lower: 0, upper: 0 },
+      bytes: { lower: 0, upper: 0 },
+      syn: { lower: 0, upper: 0 },
+    },
   };
 }
 
@@ -163,9 +168,7 @@ export function createStreamEffects(
     const passed = dropped(source, rule), { measured } = decision;
     for (const effects of options.effects) {
       effects.secondsToBlock.push((decision.fromMs.latest - decision.window.beginMs) / 1000);
-      for (const unit of ["packets", "bytes", "syn"] as const) {
-        effects.letThrough[unit] += Math.max(0, (measured[unit] ?? 0) - passed[unit].expected);
-      }
+      addLetThrough(effects, { measured, dropped: (unit) => passed[unit].upper });
     }
   };
 
@@ -222,6 +225,27 @@ export function createStreamEffects(
       return { sources, spans: excluded };
     },
   };
+}
+
+/**
+ * Adds what a new episode let through before its block. The block begins at the trigger, which is somewhere in the last
+ * interval of the window: at most all that the window held came before it, at least what is not dropped in the earliest
+ * case. The time to block, in seconds to that interval's end, is a latest: it belongs to the upper bound.
+ *
+ * @param trigger `dropped`: the most that is dropped of the source in the triggering interval.
+ */
+export function addLetThrough(
+  { letThrough }: Pick<Effects, "letThrough">,
+  { measured, dropped }: {
+    measured: Decision["measured"];
+    dropped(unit: "packets" | "bytes" | "syn"): number;
+  },
+): void {
+  for (const unit of ["packets", "bytes", "syn"] as const) {
+    const held = measured[unit] ?? 0;
+    letThrough[unit].lower += Math.max(0, held - dropped(unit));
+    letThrough[unit].upper += held;
+  }
 }
 
 /** What is dropped of each source by each of so many rules: by source × rules + rule. */

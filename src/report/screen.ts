@@ -34,9 +34,9 @@ export function describeAnswer(summary: Summary): string {
         formatNumberOf(fp.legitimate, "likely-legitimate source")
       }; at most ${percent(fp.upper)} of such (95 %)`,
     ...summary.time_to_block.median_sec === null ? [] : [
-      `Time to block   ${describeSeconds(summary.time_to_block.median_sec)} in the median, ${
+      `Time to block   within ${describeSeconds(summary.time_to_block.median_sec)} in the median, all within ${
         describeSeconds(summary.time_to_block.max_sec!)
-      } at most`,
+      }`,
     ],
     ...summary.spoofing.likely_spoofed
       ? [`Likely spoofed  ${percent(summary.spoofing.share_of_syn)} of SYN from sources seen once`]

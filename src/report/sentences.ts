@@ -109,11 +109,12 @@ export function impactSentence(summary: Summary): string {
 /** How fast, and what got through before. */
 function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time_to_block"]): string {
   if (median_sec === null) return "No time to block can be told.";
-  return `A block would have come ${formatDuration(median_sec)} after the onset (median; at most ${
+  const { syn, packets, bytes } = let_through;
+  return `A block would have come within ${formatDuration(median_sec)} of the onset (median; all within ${
     formatDuration(max_sec)
-  }); ${formatCount(let_through.syn)} SYN in ${formatNumberOf(let_through.packets, "packet")} (${
-    formatBytes(let_through.bytes)
-  }) got through before.`;
+  }); before, ${formatRange(syn)} SYN in ${formatRangeOf(packets, "packet")} (${
+    formatRange(bytes, formatBytes)
+  }) got through.`;
 }
 
 /** The bound, and what it rests on. */

@@ -84,11 +84,11 @@ export interface Summary {
   rules: RuleSummary[];
   /** How long a source went on before it would have been blocked. */
   time_to_block: {
-    /** Seconds from the first interval of an episode to its trigger. */
+    /** Seconds from the first interval of an episode to its trigger, at the latest: of half of the episodes, of all. */
     median_sec: number | null;
     max_sec: number | null;
-    /** What came before the triggers. */
-    let_through: { packets: number; bytes: number; syn: number };
+    /** What came before the triggers: the upper bound goes with these times. */
+    let_through: { packets: Range; bytes: Range; syn: Range };
   };
   /** Likely-legitimate sources that would be hit. */
   false_positives: FalsePositives;

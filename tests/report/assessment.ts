@@ -324,8 +324,16 @@ export function makeAssessment(shape: Shape, change: (summary: Summary) => void)
     would_block_sources: { certain: bad + shape.hit, possible: bad + shape.hit + (bad ? 1 : 0) },
     rules,
     time_to_block: bad === 0
-      ? { median_sec: null, max_sec: null, let_through: { packets: 0, bytes: 0, syn: 0 } }
-      : { median_sec: 10, max_sec: 40, let_through: { packets: 214_311, bytes: 12_858_660, syn: 210_042 } },
+      ? { median_sec: null, max_sec: null, let_through: { packets: range(0, 0), bytes: range(0, 0), syn: range(0, 0) } }
+      : {
+        median_sec: 10,
+        max_sec: 40,
+        let_through: {
+          packets: range(214_311, 301_204),
+          bytes: range(12_858_660, 18_072_240),
+          syn: range(210_042, 296_118),
+        },
+      },
     false_positives: {
       ...bound,
       harm: {
