@@ -52,7 +52,7 @@ function renderFirstScreen(summary: Summary): Html {
   const [first] = evidence.streams, more = evidence.streams.length - 1;
   const stream = first ? markup`${name(first.hostname)} ${name(first.iface)}` : "no stream";
   const profile = policy.profile === undefined ? undefined : markup`, ${name(policy.profile)}`;
-  const limit = summary.sweep?.fp_limit, upper = false_positives.upper ?? 0, unseen = 1 - evidence.coverage;
+  const limit = limitOf(gates, "fp_bound"), upper = false_positives.upper ?? 0, unseen = 1 - evidence.coverage;
   const harm = {
     lower: false_positives.point ?? 0,
     upper,
@@ -82,6 +82,12 @@ ${renderHeadline(unseenHeadline(summary), pictures[2])}
 ${gates.map(renderGate)}</ul>
 </header>
 `;
+}
+
+/** The number that a gate holds against; undefined if it has none. */
+function limitOf(gates: readonly Gate[], id: string): number | undefined {
+  const limit = gates.find((gate) => gate.id === id)?.limit;
+  return typeof limit === "number" ? limit : undefined;
 }
 
 function renderHeadline({ title, big, of, basis }: Headline, picture: string): Html {

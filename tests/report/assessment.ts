@@ -185,7 +185,8 @@ export function gate(
   reason: string,
   unit: Gate["unit"] = "share",
 ): Gate {
-  return { id, title, value, limit, unit, option: `--${id}`, outcome: "pass", reason };
+  const option = id === "fp_bound" || id === "halves" ? "--fp-limit" : `--${id}`;
+  return { id, title, value, limit, unit, option, outcome: "pass", reason };
 }
 
 function sweepOf(legitimate: number, fpLimit: number): NonNullable<Summary["sweep"]> {
@@ -235,13 +236,13 @@ export function makeAssessment(shape: Shape, change: (summary: Summary) => void)
     gate("max-loss", "Loss", 0.00021, 0.01, "0.021% of packets have no source."),
     gate("max-blur", "Resolution", 0.031, 0.1, "Lower and upper bound differ by 3.1% of the effect."),
     gate(
-      "fp-limit",
+      "fp_bound",
       "False-positive bound",
       bound.upper,
       0.01,
       "None of the likely-legitimate sources would be blocked.",
     ),
-    gate("fp-limit-halves", "The same in both halves", 0.0019, 0.01, "0.19% in the first half, 0.14% in the second."),
+    gate("halves", "The same in both halves", 0.0019, 0.01, "0.19% in the first half, 0.14% in the second."),
     gate("mixed", "Shared addresses hit", 0, 0, "No mixed source would be blocked.", "count"),
     gate(
       "min-effect",
@@ -300,7 +301,7 @@ export function makeAssessment(shape: Shape, change: (summary: Summary) => void)
       "success-ratio-threshold": 0.1,
       "window-sec": 10,
       "block-duration-sec": 300,
-      "fp-limit": 0.01,
+      "fp_bound": 0.01,
       aggregate: "src",
       allowlist: ["192.0.2.0/24", "2001:db8:ffff::/48"],
       profile: "ibsr",

@@ -43,7 +43,7 @@ export function notReady(): Assessment {
       if (row.id === "min-coverage") {
         Object.assign(row, { value: 0.9636, outcome: "fail", reason: "6 h 7 min were not watched." });
       }
-      if (row.id === "fp-limit") {
+      if (row.id === "fp_bound") {
         Object.assign(row, {
           outcome: "fail",
           reason: "2 of 963 likely-legitimate sources would be blocked: it may be 1.1%.",
@@ -56,7 +56,7 @@ export function notReady(): Assessment {
           reason: "The first half passes, the second does not.",
         });
       }
-      if (row.id === "fp-limit-halves") {
+      if (row.id === "halves") {
         Object.assign(row, {
           value: null,
           outcome: "unknown",
@@ -103,7 +103,7 @@ export function insufficient(): Assessment {
       if (row.id === "min-observation") {
         Object.assign(row, { outcome: "unknown", reason: "7 days are asked for." });
       }
-      if (row.id === "fp-limit") {
+      if (row.id === "fp_bound") {
         Object.assign(row, {
           outcome: "unknown",
           reason: "299 likely-legitimate sources are needed to show less than 1%; there are 41.",
