@@ -261,8 +261,11 @@ class Run {
         nextStatus = nextAfter(performance.now(), this.options.statusMs);
       }
       if (now >= nextTick) {
+        const isFirst = this.#summary.snapshots === 0;
         await this.#tick();
         this.#notify(this.#describeState());
+        // Who has just started it looks now, and should not be told for a status interval that nothing was counted.
+        if (isFirst && this.#summary.snapshots > 0) this.#writeStatus("running");
         nextTick = nextAfter(performance.now(), this.options.intervalMs);
       }
       if (now >= nextStatus) {

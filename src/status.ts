@@ -1,13 +1,15 @@
 /**
- * What a collector is doing and has done, from outside: its lock, its heartbeats, the names of its segments.
+ * What a collector is doing and has done, from outside: its lock, its heartbeats, the names of its segments, and the
+ * last lines of the open one, which say what was written since the last heartbeat.
  *
  * It only reads, and touches nothing of a running collector: whether the lock is held is looked up in /proc/locks,
  * because trying to take it could keep a collector from starting. How much of the last day was counted is the
- * difference of heartbeats, so a run that was killed may have counted up to one status interval more.
+ * difference of heartbeats. Lines of thousands of sources are too long to be read along: of such a run that was killed
+ * up to one status interval more may have been counted.
  */
 import { statfsSync } from "node:fs";
 import { IbsrError, reason } from "./errors.ts";
-import { decodeHeartbeat, type Heartbeat } from "./heartbeat.ts";
+import { advance, decodeHead, decodeHeartbeat, type Heartbeat, type SnapshotHead } from "./heartbeat.ts";
 import { readKernelFile } from "./libc.ts";
 import { historyOf, readLedger } from "./s3/ledger.ts";
 import { listSegments, type Segment } from "./segment.ts";
@@ -18,7 +20,7 @@ export interface Status {
   directory: string;
   /** Process that holds the lock; undefined if none does. */
   pid: number | undefined;
-  /** The last heartbeat; undefined if there is none. */
+  /** The last heartbeat, with what was written since; undefined if there is none. */
   last: Heartbeat | undefined;
   /** The last heartbeat's age in seconds. */
   ageSec: number | undefined;
@@ -70,9 +72,11 @@ export function readStatus(directory: string, now: number): Status {
     });
   }
   const segments = listSegments(directory);
-  const last = heartbeats.at(-1);
+  const beat = heartbeats.at(-1);
   const pid = findHolder(`${directory}/spool.lock`);
-  const ageSec = last ? Math.max(0, now - last.timestamp) : undefined;
+  const ageSec = beat ? Math.max(0, now - beat.timestamp) : undefined;
+  const last = beat && bringUpToDate(beat, segments),
+    beats = last && last !== beat ? [...heartbeats, last] : heartbeats;
   const { bavail, bsize } = statfsSync(directory);
   return {
     directory,
@@ -80,7 +84,7 @@ export function readStatus(directory: string, now: number): Status {
     last,
     ageSec,
     late: pid !== undefined && last !== undefined && ageSec! > 2 * last.status_interval_sec + 5,
-    coverage: measureCoverage(heartbeats, { now, running: pid !== undefined }),
+    coverage: measureCoverage(beats, { now, running: pid !== undefined }),
     segments: {
       count: segments.length,
       open: segments.filter((s) => s.state === "open").length,
@@ -90,6 +94,43 @@ export function readStatus(directory: string, now: number): Status {
     upload: readUpload(directory, segments),
     freeBytes: bavail * bsize,
   };
+}
+
+/** Bytes of the open segment that are read at most: the six lines of a minute, unless they have thousands of rows. */
+const TAIL_BYTES = 1 << 20;
+
+/** The heartbeat with what stands in the open segment and not in it yet. */
+function bringUpToDate(beat: Heartbeat, segments: readonly Segment[]): Heartbeat {
+  const open = segments.findLast(({ state }) => state === "open");
+  const tail = open && beat.state === "running" ? readTail(open.path) : undefined;
+  if (!tail) return beat;
+  const advanced = advance(beat, tail.heads);
+  const [only, ...others] = advanced.interfaces;
+  // A line longer than what is read: whose it is stands before that, and is known where one interface writes all.
+  if (tail.writtenAt === undefined || tail.writtenAt <= beat.timestamp || !only || others.length > 0) return advanced;
+  return { ...advanced, interfaces: [{ ...only, last_snapshot: tail.writtenAt }] };
+}
+
+/** The snapshots that begin in the end of a segment; if its last line is longer than that, when that was written. */
+function readTail(path: string): { heads: SnapshotHead[]; writtenAt: number | undefined } | undefined {
+  try {
+    using file = Deno.openSync(path);
+    const { size, mtime } = file.statSync(), from = Math.max(0, size - TAIL_BYTES);
+    const bytes = new Uint8Array(size - from);
+    file.seekSync(from, Deno.SeekMode.Start);
+    let length = 0;
+    for (let read; length < bytes.length && (read = file.readSync(bytes.subarray(length)));) length += read;
+    const lines = new TextDecoder().decode(bytes.subarray(0, length)).split("\n");
+    const unfinished = lines.pop();
+    if (from > 0) lines.shift(); // it began before
+    const isLong = from > 0 && lines.length === 0 && unfinished === "";
+    const heads = lines.map(decodeHead).filter((head) => head !== undefined);
+    return { heads, writtenAt: isLong && mtime ? mtime.getTime() / 1000 : undefined };
+  } catch (cause) {
+    // Sealed under another name or pruned meanwhile, or readable by others only: the heartbeat says enough.
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.PermissionDenied) return undefined;
+    throw new IbsrError("storage", `Cannot read ${path}: ${reason(cause)}`, { cause });
+  }
 }
 
 function readUpload(directory: string, segments: readonly Segment[]): Upload | undefined {
@@ -210,7 +251,8 @@ function countedUntil(beat: Heartbeat, iface: string): number {
 
 /** The state as text, a line each. */
 export function formatStatus(status: Status, now: number): string {
-  const { pid, last, coverage, segments } = status;
+  const { pid, last, ageSec = 0, coverage, segments } = status;
+  const beatAt = now - ageSec;
   const lines: string[] = [];
   const row = (name: string, text: string) => lines.push(`${name.padEnd(10)} ${text}`);
   const ago = (time: number) => `${formatDuration(Math.floor(Math.max(0, now - time)))} ago`;
@@ -220,14 +262,14 @@ export function formatStatus(status: Status, now: number): string {
       : "";
     row("collector", `running ${since}, process ${pid}`.replace(" ,", ","));
   } else if (last?.state === "stopped") {
-    row("collector", `stopped ${ago(last.timestamp)}`);
+    row("collector", `stopped ${ago(beatAt)}`);
   } else {
     row(
       "collector",
-      last ? `not running; its last heartbeat, ${ago(last.timestamp)}, was no goodbye` : "never ran here",
+      last ? `not running; its last heartbeat, ${ago(beatAt)}, was no goodbye` : "never ran here",
     );
   }
-  if (last && status.late) row("heartbeat", `late: the last was ${ago(last.timestamp)}`);
+  if (last && status.late) row("heartbeat", `late: the last was ${ago(beatAt)}`);
   if (last) {
     row("ports", last.dst_ports.join(","));
     for (const { iface, xdp_mode, last_snapshot, unwritten } of last.interfaces) {

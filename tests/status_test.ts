@@ -149,3 +149,82 @@ Deno.test("a share of time is never rounded up to 100 %", () => {
   assert.match(text, /99\.99 % counted/);
   assert.match(text, /^spool +\/s: 2,345 segments, 1\.46 KiB, the oldest of 1970-01-12T13:46:40Z$/m);
 });
+
+// ------------------------------------------------------------------------------- between two heartbeats
+
+/** A line of a run's snapshots, `packets` of them counted, with buckets of so many bytes. */
+function lineOf(
+  { run_id = T0 * 1000, iface = "eth0", seq, at, packets = 0, bucketBytes = 0 }: {
+    run_id?: number;
+    iface?: string;
+    seq: number;
+    at: number;
+    packets?: number;
+    bucketBytes?: number;
+  },
+): string {
+  const head = JSON.stringify({
+    ...{ version: 8, ts_unix_sec: at, interval_sec: 10, run_id, seq, iface, totals: [{ dst_port: 80, packets }] },
+    ...{ unattributed: { packets: 1 }, evicted: 2 },
+  });
+  return `${head.slice(0, -1)},"buckets":[${" ".repeat(bucketBytes)}]}\n`;
+}
+
+/** A spool whose collector began at T0, with its first heartbeat and these lines in the open segment. */
+async function spoolOf(
+  lines: readonly string[],
+  interfaces = [onInterface({ seq: 0, covered_sec: 0, last_snapshot: null })],
+) {
+  const directory = await Deno.makeTempDir();
+  const first = heartbeat({ timestamp: T0, cycle: 0, packets: 0, snapshots_written: 0, pid: Deno.pid, interfaces });
+  const spool = openSpool(directory, { at: T0 * 1000, rotate: "hourly" });
+  spool.appendStatus(encodeHeartbeat(first));
+  for (const line of lines) await spool.append([new TextEncoder().encode(line)], { at: T0 * 1000 });
+  return {
+    directory,
+    async [Symbol.asyncDispose]() {
+      spool[Symbol.dispose]();
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+}
+
+Deno.test("status says what was written since the last heartbeat", async () => {
+  const lines = [0, 1, 2, 3, 4].map((seq) => lineOf({ seq, at: T0 + 10 * (seq + 1), packets: 1946 }));
+  await using spool = await spoolOf(lines);
+  const status = readStatus(spool.directory, T0 + 55), text = formatStatus(status, T0 + 55);
+  assert.match(text, /^eth0 +native, last snapshot 5 s ago, 100 % counted since/m);
+  assert.match(text, /^counted +9,730 packets since .*\(5 s ago\)$/m);
+  assert.match(text, /^lost +the source of 5 packets/m);
+  assert.deepEqual([status.ageSec, status.late, isHealthy(status)], [55, false, true]);
+  assert.equal(readStatus(spool.directory, T0 + 200).late, true, "a heartbeat is late although lines are there");
+});
+
+Deno.test("status takes nothing from lines of another run, of before the heartbeat, or that are none", async () => {
+  const before = [onInterface({ seq: 3, last_snapshot: T0 - 5, covered_sec: 30 })];
+  const lines = [
+    lineOf({ seq: 2, at: T0 + 9, packets: 7 }),
+    lineOf({ run_id: 5, seq: 9, at: T0 + 9, packets: 7 }),
+    "{}\n",
+  ];
+  await using spool = await spoolOf(lines, before);
+  const { last, coverage } = readStatus(spool.directory, T0 + 10);
+  assert.equal(last!.interfaces[0]!.last_snapshot, T0 - 5);
+  assert.equal(coverage!.packets, 0);
+});
+
+Deno.test("status knows the last snapshot where its line is longer than what is read, and sums nothing then", async () => {
+  const long = { at: T0 + 10, packets: 7, bucketBytes: 2 << 20 };
+  await using spool = await spoolOf([lineOf({ seq: 0, ...long })]);
+  const [{ path }] = [...Deno.readDirSync(spool.directory)].filter(({ name }) => name.startsWith("snapshot_"))
+    .map(({ name }) => ({ path: `${spool.directory}/${name}` })) as [{ path: string }];
+  Deno.utimeSync(path, T0 + 11, T0 + 11);
+  const status = readStatus(spool.directory, T0 + 14);
+  assert.match(formatStatus(status, T0 + 14), /^eth0 +native, last snapshot 3 s ago/m);
+  assert.equal(status.coverage!.packets, 0);
+
+  await using gap = await spoolOf([lineOf({ seq: 0, ...long }), lineOf({ seq: 1, at: T0 + 20, packets: 7 })]);
+  const after = readStatus(gap.directory, T0 + 21);
+  assert.equal(after.last!.interfaces[0]!.last_snapshot, T0 + 20);
+  assert.equal(after.coverage!.packets, 0, "a sum without the long line would be wrong");
+});

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { testWith } from "../needs.ts";
 import { readSpool } from "./counts.ts";
-import { hasXdp, ibsrCommand, Lab, pause, run, SERVER } from "./lab.ts";
+import { CLIENT, hasXdp, ibsrCommand, Lab, pause, run, SERVER } from "./lab.ts";
 
 interface Check {
   name: string;
@@ -170,3 +170,25 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+testWith("kernel", "status and metrics tell of a collector's snapshots long before its second heartbeat", async () => {
+  await using lab = await Lab.create();
+  const folder = await Deno.makeTempDir(), metrics = `${folder}/ibsr.prom`;
+  await lab.serve([80]);
+  const intervals = ["--snapshot-interval-sec", "0.5", "--status-interval-sec", "3600", "--metrics-textfile", metrics];
+  const ibsr = await lab.collect(folder, ["-p", "80", ...intervals]);
+  await pause(800); // one snapshot is written
+  await lab.connectAll([CLIENT.v4], [`${SERVER.v4}/80`], 10);
+  await pause(1200);
+  const { stdout } = await lab.exec(
+    lab.server,
+    ...ibsrCommand(["status", "--json", "-o", folder]) as [string, string[]],
+  );
+  const { last, coverage } = JSON.parse(stdout);
+  assert.ok(last.interfaces[0].last_snapshot > Date.now() / 1000 - 2, stdout);
+  assert.ok(coverage.packets >= 30 && coverage.interfaces[0].share > 0.5, stdout);
+  assert.match(await Deno.readTextFile(metrics), /^ibsr_snapshots_total 1$/m);
+  assert.equal((await Deno.readTextFile(`${folder}/status.jsonl`)).trim().split("\n").length, 2);
+  assert.equal((await ibsr.end("SIGTERM")).code, 0);
+  await Deno.remove(folder, { recursive: true });
+});

@@ -50,8 +50,8 @@ export const statusCommand = defineCommand({
   like: "collect",
   summary: "what the collector is doing and has done",
   description:
-    "Reads the spool's lock, heartbeats and names; nothing of the collector is touched. Exit code: 0 if a collector " +
-    "runs and nothing fails, else 1.",
+    "Reads the spool's lock, heartbeats, names and the last lines of the open segment; nothing of the collector is " +
+    "touched. Exit code: 0 if a collector runs and nothing fails, else 1.",
   examples: [["ibsr status", "Of the collector with the default spool, or the config file's."]],
   permissions: ["read", "sys", "ffi"],
   options: STATUS_OPTIONS,
