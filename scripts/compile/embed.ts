@@ -30,7 +30,7 @@ export interface EmbedOptions {
 
 const ET_DYN = 3;
 const PF_R_X = 5;
-const HEADER = { bytes: 168, magic: 0x72736269 };
+const HEADER = { bytes: 176, magic: 0x72736269 };
 /** 32 bits each, as in stub.c. */
 const DIGEST_LANES = 8;
 const DIGEST_BYTES = DIGEST_LANES * 4;
@@ -39,6 +39,8 @@ const DAMAGED = "ibsr: error: Cannot start: this executable file is damaged\n" +
   "ibsr: hint: copy it again, and compare it with SHA256SUMS\n";
 const UNAVAILABLE = "ibsr: error: Cannot start: the executable can't be read, or memory for it is not to be had\n" +
   "ibsr: hint: it needs /proc, memfd_create(2), and leave to read its own file\n";
+const NO_FOLDER = "ibsr: error: Cannot start: the working directory was removed\n" +
+  "ibsr: hint: cd to one that is there\n";
 
 /**
  * The executable's bytes; the same for the same options and the same clang.
@@ -61,6 +63,7 @@ export async function embed(options: EmbedOptions): Promise<Uint8Array<ArrayBuff
   const hidden = texts.add(`${from}=`), hiddenAs = texts.add(`${as}=`);
   const thorough = texts.add(options.thorough);
   const damaged = texts.add(DAMAGED), unavailable = texts.add(UNAVAILABLE);
+  const noFolder = texts.add(NO_FOLDER);
 
   const roundUp = (value: number, to: number) => Math.ceil(value / to) * to;
   const offset = roundUp(options.runtime.length, machine.pageBytes), address = roundUp(end, machine.pageBytes);
@@ -70,7 +73,7 @@ export async function embed(options: EmbedOptions): Promise<Uint8Array<ArrayBuff
     HEADER.magic,
     ...[address, deno.entry, environSlot, offset, bundleOffset, options.bundle.length, digestOffset],
     ...[argumentsAt, options.arguments.length, keptAt, addedAt, added.length],
-    ...[self, name, prefix, hidden, hiddenAs, thorough, damaged, unavailable],
+    ...[self, name, prefix, hidden, hiddenAs, thorough, damaged, unavailable, noFolder],
   ];
   demand(header.length * 8 === HEADER.bytes, "the header is not the one of stub.c");
 

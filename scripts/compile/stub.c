@@ -14,11 +14,13 @@ enum {
 	LANES = 8, // of the digest, 32 bits each: DIGEST_LANES in embed.ts
 	PIECE = 64 * 1024, // read at once; a multiple of the digest's size
 	EXIT_DAMAGED = 70, // EX_SOFTWARE
+	EXIT_NO_FOLDER = 74, // EX_IOERR
 };
 
 // Of the kernel's headers, which are not there for every target.
 enum {
 	AT_FDCWD = -100,
+	ENOENT = 2,
 	O_CLOEXEC = 02000000,
 	MFD_CLOEXEC = 1,
 	MFD_ALLOW_SEALING = 2,
@@ -44,11 +46,11 @@ struct header {
 	u64 self, name, prefix; // "/proc/self/exe"; what the memory file is called; "/proc/self/fd/"
 	u64 hidden, hidden_as; // the beginning of a variable, and another of the same length that it gets
 	u64 thorough; // the command for which the whole file is checked
-	u64 damaged, unavailable; // messages
+	u64 damaged, unavailable, no_folder; // messages
 };
 
 #if defined(__x86_64__)
-enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_fcntl = 72, SYS_exit_group = 231, SYS_openat = 257, SYS_memfd_create = 319 };
+enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_fcntl = 72, SYS_getcwd = 79, SYS_exit_group = 231, SYS_openat = 257, SYS_memfd_create = 319 };
 
 static inline long call4(long number, long a, long b, long c, long d)
 {
@@ -67,7 +69,7 @@ static inline const struct header *find_header(void)
 
 // The loader leaves its exit function in rdx, where Deno's entry point expects it.
 __asm__(".text\n"
-	"header: .skip 168\n"
+	"header: .skip 176\n"
 	"entry: mov %rsp, %rdi\n mov %rdx, %rsi\n and $-16, %rsp\n xor %ebp, %ebp\n call start\n");
 
 static inline __attribute__((noreturn)) void enter(u64 entry, u64 *stack, u64 finish)
@@ -76,7 +78,7 @@ static inline __attribute__((noreturn)) void enter(u64 entry, u64 *stack, u64 fi
 	__builtin_unreachable();
 }
 #elif defined(__aarch64__)
-enum { SYS_read = 63, SYS_write = 64, SYS_lseek = 62, SYS_close = 57, SYS_fcntl = 25, SYS_exit_group = 94, SYS_openat = 56, SYS_memfd_create = 279 };
+enum { SYS_read = 63, SYS_write = 64, SYS_lseek = 62, SYS_close = 57, SYS_getcwd = 17, SYS_fcntl = 25, SYS_exit_group = 94, SYS_openat = 56, SYS_memfd_create = 279 };
 
 static inline long call4(long number, long a, long b, long c, long d)
 {
@@ -95,7 +97,7 @@ static inline const struct header *find_header(void)
 
 // The loader leaves its exit function in x0, where Deno's entry point expects it.
 __asm__(".text\n"
-	"header: .skip 168\n"
+	"header: .skip 176\n"
 	"entry: mov x1, x0\n mov x0, sp\n mov x29, #0\n mov x30, #0\n bl start\n");
 
 static inline __attribute__((noreturn)) void enter(u64 entry, u64 *stack, u64 finish)
@@ -108,7 +110,7 @@ static inline __attribute__((noreturn)) void enter(u64 entry, u64 *stack, u64 fi
 #error "no entry code for this architecture"
 #endif
 
-_Static_assert(sizeof(struct header) == 168, "as the entry code reserves it");
+_Static_assert(sizeof(struct header) == 176, "as the entry code reserves it");
 
 static u64 length(const char *text)
 {
@@ -118,12 +120,12 @@ static u64 length(const char *text)
 	return n;
 }
 
-static __attribute__((noreturn, noinline)) void fail(u64 message)
+static __attribute__((noreturn, noinline)) void fail(u64 message, long code)
 {
 	const char *text = (const char *)find_header() + message;
 	call4(SYS_write, 2, (long)text, (long)length(text), 0);
 	for (;;)
-		call4(SYS_exit_group, EXIT_DAMAGED, 0, 0, 0);
+		call4(SYS_exit_group, code, 0, 0, 0);
 }
 
 // Reads up to `size` bytes; fewer only at the end of the file.
@@ -153,7 +155,7 @@ static __attribute__((noinline)) long copy_bundle(int thorough)
 		call4(SYS_close, low, 0, 0, 0);
 	}
 	if (file < 0 || bundle < 0)
-		fail(h->unavailable);
+		fail(h->unavailable, EXIT_DAMAGED);
 
 	u64 at = thorough ? 0 : h->offset, bundle_end = h->bundle_offset + h->bundle_bytes;
 	call4(SYS_lseek, file, (long)at, 0, 0);
@@ -162,7 +164,7 @@ static __attribute__((noinline)) long copy_bundle(int thorough)
 	while (at < h->digest_offset) {
 		u64 size = h->digest_offset - at < PIECE ? h->digest_offset - at : PIECE;
 		if (fill(file, (char *)piece, size) != size)
-			fail(h->damaged);
+			fail(h->damaged, EXIT_DAMAGED);
 		for (u32 *word = piece; word < piece + size / sizeof(u32); word += LANES) {
 #pragma unroll
 			for (int i = 0; i < LANES; i++) {
@@ -175,16 +177,16 @@ static __attribute__((noinline)) long copy_bundle(int thorough)
 		while (from < to) {
 			long n = call4(SYS_write, bundle, (long)piece + (long)from, (long)(to - from), 0);
 			if (n <= 0)
-				fail(h->unavailable);
+				fail(h->unavailable, EXIT_DAMAGED);
 			from += (u64)n;
 		}
 		at += size;
 	}
 	if (fill(file, (char *)piece, 2 * sizeof lane + 1) != 2 * sizeof lane)
-		fail(h->damaged);
+		fail(h->damaged, EXIT_DAMAGED);
 	for (int i = 0; i < LANES; i++)
 		if (piece[i + (thorough ? LANES : 0)] != lane[i])
-			fail(h->damaged);
+			fail(h->damaged, EXIT_DAMAGED);
 	call4(SYS_close, file, 0, 0, 0);
 	call4(SYS_fcntl, bundle, F_ADD_SEALS, F_SEAL_ALL, 0);
 	return bundle;
@@ -213,6 +215,10 @@ __attribute__((used, noreturn)) static void start(u64 *old, u64 finish)
 {
 	const struct header *h = find_header();
 	const char *base = (const char *)h;
+	// Deno wants to know the working folder, and says in words of its own that it was removed.
+	char folder[64];
+	if (call4(SYS_getcwd, (long)folder, sizeof folder, 0, 0) == -ENOENT)
+		fail(h->no_folder, EXIT_NO_FOLDER);
 	u64 bundle = (u64)copy_bundle(old[0] > 1 && begins((const char *)old[2], base + h->thorough));
 
 	char path[48], *end = path;

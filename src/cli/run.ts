@@ -1,7 +1,7 @@
 /**
  * From the arguments to a command, and from its end to an exit code. Everything a user sees of an error is here.
  */
-import { EXIT, exitCode, IbsrError, nearest } from "../errors.ts";
+import { EXIT, exitCode, IbsrError, nearest, reason } from "../errors.ts";
 import { configureLog, log, type LogOptions } from "../log.ts";
 import { readKernelLink } from "../process.ts";
 import type { Command, Context } from "./command.ts";
@@ -134,7 +134,12 @@ const encoder = new TextEncoder();
 
 function print(text: string): void {
   const bytes = encoder.encode(text);
-  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  try {
+    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.BrokenPipe) throw cause;
+    throw new IbsrError("storage", `Cannot write to standard output: ${reason(cause)}`, { cause });
+  }
 }
 
 function printError(error: unknown): void {

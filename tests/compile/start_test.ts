@@ -48,6 +48,16 @@ testWith("executable", "ibsr starts four times at once, under any name, through 
   started.forEach(assertStarted);
 });
 
+testWith("embedded", "ibsr in a working directory that was removed says so in its own words", async () => {
+  const by = ["sh", "-c", 'cd "$(mktemp -d)" && rmdir "$PWD" && exec "$@"', "sh"];
+  const { code, stdout, stderr } = await start(["--version"], { by });
+  assert.deepEqual([code, stdout], [74, ""]);
+  assert.equal(
+    stderr,
+    "ibsr: error: Cannot start: the working directory was removed\nibsr: hint: cd to one that is there\n",
+  );
+});
+
 testWith("executable", "ibsr starts with its standard streams closed", async () => {
   for (const closed of ["<&-", "<&- 2>&-"]) {
     const { code, stdout } = await start(["--version"], { by: ["sh", "-c", `exec "$@" ${closed}`, "sh"] });
