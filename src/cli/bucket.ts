@@ -2,6 +2,7 @@
  * From options, environment and AWS configuration to a client for a bucket.
  */
 import { IbsrError, reason } from "../errors.ts";
+import { log } from "../log.ts";
 import { type Chain, openChain } from "../s3/credentials.ts";
 import { isRegion } from "../s3/region.ts";
 import { type Client, openClient, type Place } from "../s3/request.ts";
@@ -26,6 +27,7 @@ export interface Patience {
   timeoutMs: number;
   maxRetries: number;
   bytesPerSecond?: number | undefined;
+  isReader?: boolean;
 }
 
 /**
@@ -52,13 +54,25 @@ export function prepareBucket(
   const region = chain.region ?? "us-east-1";
   if (!isRegion(region)) throw new IbsrError("usage", `Cannot use region "${region}": it is no region's name`);
   const place = { bucket, region, endpoint, pathStyle: access["force-path-style"] ?? false };
-  const connect = (patience: Patience) =>
-    openClient({
+  const connect = (patience: Patience) => {
+    if (endpoint !== undefined && goesInClear(endpoint)) {
+      log("warning", `${endpoint} is not encrypted: sources' addresses can be read on the way`, {
+        hint: "https:// encrypts; who else can read the network may learn who connects to this host",
+      });
+    }
+    return openClient({
       ...{ place, chain, httpClient: httpClient.current, signal, userAgent: `ibsr/${VERSION}` },
       ...patience,
       bytesPerSecond: patience.bytesPerSecond,
     });
+  };
   return { chain, place, endpoint, connect };
+}
+
+/** Whether what is sent there leaves the host unencrypted. */
+export function goesInClear(endpoint: string): boolean {
+  const { protocol, hostname } = new URL(endpoint.replace("{bucket}", "bucket"));
+  return protocol === "http:" && !/^(127\.[\d.]+|\[::1\]|(.+\.)?localhost)$/.test(hostname);
 }
 
 function readEndpoint(text: string | undefined): string | undefined {

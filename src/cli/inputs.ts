@@ -43,7 +43,7 @@ async function listBucket(
 ): Promise<Input[]> {
   const client = prepareBucket(bucket, {
     ...{ region: values["s3-region"], endpoint: values["s3-endpoint"], "force-path-style": values["s3-path-style"] },
-  }, context).connect({ timeoutMs: 60_000, maxRetries: 8 });
+  }, context).connect({ timeoutMs: 60_000, maxRetries: 8, isReader: true });
   const inputs: Input[] = [];
   for await (const { key, size } of listObjects(client, prefix)) {
     if (!isSegmentName(key.slice(key.lastIndexOf("/") + 1))) continue;

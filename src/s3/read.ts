@@ -35,7 +35,7 @@ export async function* listObjects(client: Client, prefix: string): AsyncGenerat
         ...token === undefined ? {} : { "continuation-token": token },
       },
     });
-    if (answer.status !== 200) throw refusal(answer, `list s3://${client.place.bucket}/${prefix}`);
+    if (answer.status !== 200) throw refusal(answer, `list s3://${client.place.bucket}/${prefix}`, { isReader: true });
     for (const element of elementsOf(answer.text, "Contents")) {
       const size = Number(textOf(element, "Size")), encoded = textOf(element, "Key");
       if (encoded === undefined || !Number.isSafeInteger(size)) {
@@ -64,7 +64,7 @@ function decodeKey(text: string, answer: string): string {
 export async function* getObject(client: Client, key: string): AsyncGenerator<Bytes> {
   const answer = await client.send({ method: "GET", key, stream: true });
   const name = `s3://${client.place.bucket}/${key}`;
-  if (answer.status !== 200) throw refusal(answer, `read ${name}`);
+  if (answer.status !== 200) throw refusal(answer, `read ${name}`, { isReader: true });
   const expected = Number(answer.headers.get("content-length") ?? NaN);
   let length = 0;
   for await (const chunk of answer.body ?? []) {

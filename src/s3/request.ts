@@ -16,6 +16,7 @@ import { IbsrError, reason } from "../errors.ts";
 import { isRegion } from "./region.ts";
 import { log, printable } from "../log.ts";
 import { sleep } from "../sleep.ts";
+import { formatDuration, formatNumberOf } from "../words.ts";
 import type { Chain } from "./credentials.ts";
 import type { Credentials } from "./endpoints.ts";
 import { textOf } from "./xml.ts";
@@ -45,6 +46,8 @@ export interface ClientOptions {
   httpClient?: Deno.HttpClient | undefined;
   /** Most bytes of bodies a second. */
   bytesPerSecond?: number | undefined;
+  /** Whether it is of a command that reads a bucket: its hints name that command's options. */
+  isReader?: boolean | undefined;
   userAgent: string;
   signal: AbortSignal;
 }
@@ -83,6 +86,8 @@ export interface Refusal {
 
 /** The rest of a body's time: 128 KiB a second. */
 const SLOWEST = 128 * 1024;
+/** Of no answer: after that the log says what is waited for. */
+const QUIET_MS = 5000;
 const LONGEST_TEXT = 16 << 20;
 const FIRST_DELAY_MS = 100, LONGEST_DELAY_MS = 20_000, LONGEST_WAIT_MS = 5 * 60_000;
 const PASSING = [
@@ -123,6 +128,8 @@ class HttpClient implements Client {
   /** Server's clock less ours. */
   #skewMs = 0;
   readonly #throttle: (bytes: number) => Promise<void>;
+  /** Whether the log has said that the server gives no answer: once, until it gives one. */
+  #isWaiting = false;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -161,6 +168,7 @@ class HttpClient implements Client {
         const { status } = answer;
         const again = [500, 502, 503, 504, 408, 429].includes(status) || PASSING.includes(code) ||
           CONFLICTS.includes(code);
+        this.#isWaiting &&= again;
         if (!again || retries >= maxRetries) return { ...answer, unsure };
         // A conflict and "slow down" are answers: nothing was done.
         unsure ||= status >= 500 && code !== "SlowDown" && code !== "ServiceUnavailable";
@@ -171,6 +179,9 @@ class HttpClient implements Client {
       }
       const what = answer ? `${answer.status} ${errorCode(answer)}`.trim() : describeFailure(failure);
       const delayMs = Math.max(waitMs, Math.random() * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** retries));
+      if (!this.#isWaiting) {
+        this.#sayWaiting(what, { isAnswered: answer !== undefined, delayMs, more: maxRetries - retries });
+      }
       log("debug", `${request.method} ${request.key ?? ""}: ${what}; again in ${delayMs.toFixed(0)} ms`);
       await sleep(delayMs, signal);
     }
@@ -207,6 +218,12 @@ class HttpClient implements Client {
     const headers = new Headers(signed.headers);
     headers.set("user-agent", userAgent); // unsigned: a proxy may change it
     const limit = startLimit(timeoutMs + (body?.length ?? 0) / SLOWEST * 1000);
+    // A body takes its time. Without one an answer that is to come has come by then.
+    const quiet = body || this.#isWaiting ? undefined : setTimeout(() => {
+      log("warning", `${url.host}: no answer yet; waiting for up to ${formatDuration(timeoutMs / 1000)}`, {
+        hint: this.#suspectAws(),
+      });
+    }, QUIET_MS);
     try {
       const response = await fetch(signed.url, {
         ...{ method, headers, redirect: "manual", signal: AbortSignal.any([signal, limit.signal]) },
@@ -220,6 +237,7 @@ class HttpClient implements Client {
       limit.stop();
       return { ...answer, text: "", body: response.body ? readSteadily(response.body, timeoutMs) : undefined };
     } finally {
+      clearTimeout(quiet);
       limit.stop();
     }
   }
@@ -249,15 +267,42 @@ class HttpClient implements Client {
     return true;
   }
 
-  #unreachable(failure: unknown, retries: number): IbsrError {
+  /** Says what is being waited for: all attempts together can take minutes. */
+  #sayWaiting(
+    what: string,
+    { isAnswered, delayMs, more }: { isAnswered: boolean; delayMs: number; more: number },
+  ): void {
+    this.#isWaiting = true;
     const { host } = new URL(urlOf(this.place));
+    const next = delayMs < 1000 ? "at once" : `in ${Math.ceil(delayMs / 1000)} s`;
+    log(
+      isAnswered ? "info" : "warning",
+      `${host}: ${what}; trying again ${next}, and up to ${formatNumberOf(more, "time")} in all`,
+      {
+        hint: isAnswered ? undefined : this.#suspectAws(),
+      },
+    );
+  }
+
+  #unreachable(failure: unknown, retries: number): IbsrError {
+    const { host } = new URL(urlOf(this.place)), { isReader } = this.#options;
     const again = retries === 0 ? "" : ` (${retries + 1} attempts)`;
+    const who = isReader
+      ? "--s3-endpoint, proxies (HTTPS_PROXY) and certificates (AWS_CA_BUNDLE) decide where requests go"
+      : "--endpoint, proxies (HTTPS_PROXY) and certificates (--ca-file) decide where requests go; --timeout-sec how long " +
+        "an answer may take";
     return new IbsrError("network", `Cannot reach ${host}: ${describeFailure(failure)}${again}`, {
-      hint:
-        "--endpoint (--s3-endpoint of report and simulate), proxies (HTTPS_PROXY) and certificates (--ca-file) decide where requests go; " +
-        "--timeout-sec how long an answer may take",
+      hint: this.#suspectAws() ?? who,
       cause: failure,
     });
+  }
+
+  /** Who forgets to name a server asks AWS. */
+  #suspectAws(): string | undefined {
+    if (this.place.endpoint !== undefined) return undefined;
+    const name = this.#options.isReader ? "--s3-endpoint" : "--endpoint";
+    return `no ${name} was given, so this is AWS: name the server if the bucket is elsewhere; proxies (HTTPS_PROXY) ` +
+      "are obeyed";
   }
 }
 
@@ -299,19 +344,28 @@ const HINTS: Record<string, string> = {
   KMS: "--kms-key-id names the key; the role needs kms:GenerateDataKey on it",
 };
 
+/** What differs for commands that read. */
+const READER_HINTS: Record<string, string> = {
+  ...HINTS,
+  AccessDenied: "the keys need s3:ListBucket on the bucket and s3:GetObject on the prefix",
+  NoSuchBucket: "look at the bucket's name, --s3-region and --s3-endpoint",
+};
+
 /**
  * The error of an answer that is none of the expected ones.
  *
  * @param action What can't be done: `upload a.jsonl`.
+ * @param isReader As of the client.
  */
-export function refusal(answer: Answer, action: string): IbsrError {
+export function refusal(answer: Answer, action: string, { isReader = false } = {}): IbsrError {
   const { status, text, headers } = answer, code = errorCode(answer);
   // Nothing else of the answer: it may repeat what was signed.
   const message = /^Signature|^InvalidAccessKey/.test(code) ? "" : (textOf(text, "Message") ?? "").slice(0, 200);
   const location = status >= 300 && status < 400 ? headers.get("location") : null;
   const state = [status, code, message && `(${printable(message)})`, location && `to ${printable(location)}`];
-  const hint = HINTS[code.startsWith("KMS.") ? "KMS" : code] ??
-    (status === 403 ? HINTS.AccessDenied : location ? "--endpoint or --region names the right server" : undefined);
+  const hints = isReader ? READER_HINTS : HINTS, option = isReader ? "--s3-" : "--";
+  const elsewhere = location ? `${option}endpoint or ${option}region names the right server` : undefined;
+  const hint = hints[code.startsWith("KMS.") ? "KMS" : code] ?? (status === 403 ? hints.AccessDenied : elsewhere);
   const cause: Refusal = { status, code };
   const denied = status === 401 || status === 403;
   return new IbsrError(denied ? "permission" : "network", `Cannot ${action}: ${state.filter(Boolean).join(" ")}`, {

@@ -4,6 +4,9 @@
 import assert from "node:assert/strict";
 import type { Credentials } from "../../src/s3/endpoints.ts";
 import { type Bytes, type Client, type ClientOptions, openClient, refusal, urlOf } from "../../src/s3/request.ts";
+import { goesInClear } from "../../src/cli/bucket.ts";
+import { ibsrCommand } from "../kernel/lab.ts";
+import { thrown } from "../thrown.ts";
 import { getObject, parseS3Url } from "../../src/s3/read.ts";
 
 /** A server that answers from a list, and a client of it. */
@@ -189,5 +192,80 @@ Deno.test("parseS3Url() takes s3://BUCKET/PREFIX and nothing else", () => {
   assert.deepEqual(parseS3Url("s3://bucket"), { bucket: "bucket", prefix: "" });
   for (const bad of ["bucket/a", "s3:/bucket", "s3://", "s3://a/../../x y".slice(0, 5), "http://x/"]) {
     assert.equal(parseS3Url(bad), undefined, bad);
+  }
+});
+
+/** What `ibsr report` says of a bucket that it can't reach: on standard error, until it ends or is told to. */
+async function reportFrom(url: string, args: string[], env: Record<string, string>) {
+  const [program, rest] = ibsrCommand(["report", "--in", url, "--out", "/nonexistent/report", ...args]);
+  const process = new Deno.Command(program, {
+    ...{ args: rest, env: { AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b", ...env } },
+    ...{ stdin: "null", stdout: "null", stderr: "piped" } as const,
+  }).spawn();
+  let said = "";
+  for await (const text of process.stderr.pipeThrough(new TextDecoderStream())) {
+    said += text;
+    if (said.includes("hint: ")) break;
+  }
+  process.kill("SIGTERM");
+  await process.status;
+  return said;
+}
+
+Deno.test("report says at once which server gives no answer, and suspects a missing --s3-endpoint", async () => {
+  // A proxy that nobody is behind stands for a network without AWS.
+  const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = closed.addr;
+  closed.close();
+  const aws = await reportFrom("s3://bucket/p/", [], { HTTPS_PROXY: `http://127.0.0.1:${port}` });
+  assert.match(
+    aws,
+    /warning: bucket\.s3\.us-east-1\.amazonaws\.com: .*; trying again at once, and up to 8 times in all/,
+  );
+  assert.match(aws, /hint: no --s3-endpoint was given, so this is AWS/);
+});
+
+Deno.test("send() says once that the server is not there, and the error names options of the command that asks", async () => {
+  const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 }), endpoint = `http://127.0.0.1:${closed.addr.port}`;
+  closed.close();
+  const place = { bucket: "bucket", region: "us-east-1", endpoint, pathStyle: true };
+  for (
+    const [isReader, named, unnamed] of [[true, /--s3-endpoint/, /--ca-file|--timeout-sec/], [
+      false,
+      /--ca-file/,
+      /--s3/,
+    ]] as const
+  ) {
+    await using other = serve([ok], { place, isReader, maxRetries: 1 });
+    const { hint = "" } = await thrown(() => put(other.client));
+    assert.match(hint, named);
+    assert.doesNotMatch(hint, unnamed);
+  }
+  const answer = { status: 404, text: "<Error><Code>NoSuchBucket</Code></Error>", headers: new Headers() };
+  const asked = { ...answer, body: undefined, unsure: false };
+  assert.match(refusal(asked, "list", { isReader: true }).hint!, /--s3-endpoint/);
+  assert.match(refusal(asked, "store").hint!, /--bucket, --region and --endpoint/);
+});
+
+Deno.test("goesInClear() is true of http:// to another host", () => {
+  for (
+    const there of [
+      "http://minio.example.net:9000",
+      "http://{bucket}.s3.test",
+      "http://10.0.0.1",
+      "http://localhost.test",
+    ]
+  ) {
+    assert.ok(goesInClear(there), there);
+  }
+  for (
+    const here of [
+      "https://s3.example.net",
+      "http://127.0.0.1:7480",
+      "http://[::1]:9000",
+      "http://localhost:9000",
+      "http://{bucket}.localhost",
+    ]
+  ) {
+    assert.ok(!goesInClear(here), here);
   }
 });
