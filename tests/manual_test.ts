@@ -88,6 +88,10 @@ const CASES: [words: string[], offered: string[]][] = [
   [["config", "show", "--js"], ["--json"]],
   [["export", "s3", "--buc"], ["--bucket"]],
   [["completions", ""], ["bash", "fish", "zsh"]],
+  [["help", ""], ["collect", "export", "systemd"]],
+  [["help", "systemd", "p"], ["print"]],
+  [["hel"], ["help"]],
+  [["config", "show", ""], ["check", "collect", "export", "status"]],
   [["rules", "-f", "nft"], ["nftables", "nftables-json"]],
   [["rules", "--format", "s"], ["stix", "suricata"]],
 ];
@@ -128,6 +132,8 @@ testWith("shells", "completionScript() completes words in zsh", async () => {
     zpty -w -n shell $'ibsr collect --snapshot\\t\\n'
     zpty -w -n shell $'ibsr rules -f suri\\t\\n'
     zpty -w -n shell $'ibsr completions fi\\t\\n'
+    zpty -w -n shell $'ibsr help coll\\t\\n'
+    zpty -w -n shell $'ibsr config show stat\\t\\n'
     sleep 1
     zpty -r -t shell output; while zpty -r -t shell more; do output+=$more; done
     print -r -- "$output"; zpty -d shell`);
@@ -138,6 +144,8 @@ testWith("shells", "completionScript() completes words in zsh", async () => {
       "--snapshot-interval-sec",
       "rules -f suricata",
       "completions fish",
+      "help collect",
+      "config show status",
     ]
   ) {
     assert.ok(said.includes(line), `${line} in ${JSON.stringify(said)}`);

@@ -40,11 +40,21 @@ function takesPaths(command: Described): boolean {
 }
 
 /** What an operand can be, where it is one of some words: `bash|zsh|fish`. */
-function operandWords({ operands = "" }: Described): string[] {
+function operandWords({ operands = "" }: Described, commands: readonly Described[]): string[] {
+  // Of commands in two words the first is offered: enough to get to the page that lists them.
+  if (operands === "[COMMAND]") return [...new Set(listConfigured(commands).map(({ name }) => name.split(" ")[0]!))];
   return /^[a-z]+(\|[a-z]+)+$/.test(operands) ? operands.split("|") : [];
 }
 
-/** The words that can come at each place of a command, by the words before: "" → collect, systemd; "systemd" → print. */
+/** Those that read the config file. */
+function listConfigured(commands: readonly Described[]): Described[] {
+  return commands.filter(({ options }) => "config" in options);
+}
+
+/**
+ * The words that can come at each place of a command, by the words before: "" → collect, systemd; "systemd" → print; and
+ * all of that again after "help".
+ */
 function wordTree(commands: readonly Described[]): Map<string, { word: string; summary: string }[]> {
   const tree = new Map<string, { word: string; summary: string }[]>();
   for (const { name, summary } of commands) {
@@ -55,6 +65,8 @@ function wordTree(commands: readonly Described[]): Map<string, { word: string; s
       tree.set(before, known);
     });
   }
+  for (const [before, next] of [...tree]) tree.set(before === "" ? "help" : `help ${before}`, [...next]);
+  tree.get("")?.push({ word: "help", summary: "the page of a command" });
   return tree;
 }
 
@@ -79,7 +91,7 @@ function bash(commands: readonly Described[]): string {
       const action = choices ? `_ibsr_words ${quote(choices.join(" "))}` : value ? actions[value] : "";
       return `\t\t${option.short ? `-${option.short} | ` : ""}--${name}) ${action ? `${action}; ` : ""}return ;;`;
     });
-    const operands = operandWords(command);
+    const operands = operandWords(command, commands);
     const operandAction = takesPaths(command)
       ? actions.file
       : operands.length > 0
@@ -137,7 +149,7 @@ function zsh(commands: readonly Described[]): string {
       return `${option.repeat ? "'*'" : ""}${names}${quote(rest)}`;
     });
     if (takesPaths(command)) specs.push("'*:path:_files'");
-    const operands = operandWords(command);
+    const operands = operandWords(command, commands);
     if (operands.length > 0) specs.push(quote(`:${operands.join("|")}:(${operands.join(" ")})`));
     return `\t${quote(`${command.name} `)}*) shift ${command.name.split(" ").length} words; ` +
       `(( CURRENT -= ${command.name.split(" ").length} )); _arguments -s \\\n\t\t${specs.join(" \\\n\t\t")} ;;`;
@@ -200,7 +212,7 @@ function fish(commands: readonly Described[]): string {
       );
     }
     if (takesPaths(command)) lines.push(`${here} -F`);
-    for (const word of operandWords(command)) lines.push(`${here} -a ${word}`);
+    for (const word of operandWords(command, commands)) lines.push(`${here} -a ${word}`);
   }
   return lines.join("\n") + "\n";
 }

@@ -46,10 +46,19 @@ export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environm
   return plan.leftOut.some(({ kind }) => kind !== "allowlist") ? 1 : 0;
 }
 
+/** What people call a format that has another name here. */
+const ALIASES: Record<string, string> = {
+  iptables: "ipset, whose files hold the iptables rules",
+  ip6tables: "ipset, whose files hold the ip6tables rules",
+  nft: "nftables",
+};
+
 function chooseFormat(name: string | undefined): Format {
   const format = FORMATS.find((f) => f.name === name);
   if (format) return format;
-  const near = name === undefined ? undefined : nearest(name, FORMATS.map((f) => f.name));
+  const near = name === undefined
+    ? undefined
+    : ALIASES[name.toLowerCase()] ?? nearest(name, FORMATS.map((f) => f.name));
   const state = name === undefined ? "no --format was given" : `there is no format ${JSON.stringify(name)}`;
   throw new IbsrError("usage", `Cannot write rules: ${state}`, {
     hint: near ? `did you mean ${near}?` : "`ibsr rules --list-formats` shows them",
