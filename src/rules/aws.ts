@@ -6,7 +6,7 @@
  */
 import { formatNumberOf } from "../words.ts";
 import { chunk, type Entry, fit, type Loss } from "./fit.ts";
-import { type Format, jsonText, readme, type Rendered } from "./format.ts";
+import { fileName, type Format, jsonText, readme, type Rendered } from "./format.ts";
 import { policyTag } from "./texts.ts";
 
 const MAX_ADDRESSES = 10_000, MAX_ACL_ENTRIES = 20;
@@ -48,18 +48,22 @@ export const awsWaf: Format = {
         MetricName: options.shadow ? "ibsr-candidates-count" : "ibsr-candidates",
       },
     };
-    const setFiles = sets.map((set) => ({ name: `ibsr.aws-waf.${set.Name.slice(16)}.json`, text: jsonText(set) }));
+    const setFiles = sets.map((set) => ({
+      name: fileName(`aws-waf.${set.Name.slice(16)}.json`, options),
+      text: jsonText(set),
+    }));
+    const ruleFile = fileName("aws-waf.rule.json", options);
     return {
       files: [
         ...setFiles,
-        ...sets.length > 0 ? [{ name: "ibsr.aws-waf.rule.json", text: jsonText(rule) }] : [],
+        ...sets.length > 0 ? [{ name: ruleFile, text: jsonText(rule) }] : [],
         readme(plan, options, {
           format: awsWaf,
           entries,
           losses,
           apply: [
             ...setFiles.map(({ name }) => `aws wafv2 create-ip-set --cli-input-json file://${name}`),
-            "put the sets' ARNs into ibsr.aws-waf.rule.json, and that into the web ACL's rules (update-web-acl)",
+            `put the sets' ARNs into ${ruleFile}, and that into the web ACL's rules (update-web-acl)`,
           ],
           undo: ["take the rule out of the web ACL, then delete the sets (aws wafv2 delete-ip-set)"],
         }),

@@ -8,7 +8,7 @@
  */
 import { formatCount, formatNumberOf } from "../words.ts";
 import { fit, type Loss } from "./fit.ts";
-import { type Format, type Rendered, tell } from "./format.ts";
+import { fileName, type Format, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
 
@@ -69,7 +69,7 @@ export const ebpfsentinel: Format = {
       ...rules,
     ];
     return {
-      files: [{ name: "ibsr.ebpfsentinel.yaml", text: header + lines.join("\n") + "\n" }],
+      files: [{ name: fileName("ebpfsentinel.yaml", options), text: header + lines.join("\n") + "\n" }],
       losses,
       entries: entries.length,
     };

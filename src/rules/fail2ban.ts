@@ -7,7 +7,7 @@
  */
 import { formatNumberOf } from "../words.ts";
 import { chunk, type Entry, fit, type Loss } from "./fit.ts";
-import { type Format, type Rendered, tell } from "./format.ts";
+import { fileName, type Format, type Rendered, tell } from "./format.ts";
 import { keyOf, writePorts } from "./spans.ts";
 
 /** Addresses in one command line. */
@@ -32,31 +32,34 @@ export const fail2ban: Format = {
     if (jails.length > 50) {
       losses.push({ kind: "note", text: `${jails.length} jails: one for each time and port list` });
     }
+    // Under /etc/fail2ban too: the shadow's files go without those that ban.
+    const name = options.shadow ? "ibsr-shadow" : "ibsr", script = fileName("fail2ban.sh", options);
+    const filter = fileName("filter.conf", options), jail = fileName("jail.conf", options);
     const header = tell(plan, options, {
       format: fail2ban,
       entries,
       losses,
       apply: [
         `touch ${LOG}`,
-        "cp ibsr.filter.conf /etc/fail2ban/filter.d/ibsr.conf && cp ibsr.jail.conf /etc/fail2ban/jail.d/ibsr.conf",
+        `cp ${filter} /etc/fail2ban/filter.d/${name}.conf && cp ${jail} /etc/fail2ban/jail.d/${name}.conf`,
         "fail2ban-client -t && fail2ban-client reload",
-        "sh ibsr.fail2ban.sh ban",
+        `sh ${script} ban`,
       ],
       undo: [
-        "sh ibsr.fail2ban.sh unban",
-        "rm /etc/fail2ban/jail.d/ibsr.conf /etc/fail2ban/filter.d/ibsr.conf && fail2ban-client reload",
+        `sh ${script} unban`,
+        `rm /etc/fail2ban/jail.d/${name}.conf /etc/fail2ban/filter.d/${name}.conf && fail2ban-client reload`,
       ],
     });
-    const filter = [
+    const filterLines = [
       "[Definition]",
       "# Lines such as: 2026-11-21T00:49:04Z ibsr candidate src=192.0.2.7",
       "failregex = ^\\s*ibsr candidate src=<SUBNET>(?:\\s|$)",
       "ignoreregex =",
     ];
-    const config = jails.flatMap(({ name, entries: [first] }) => [
-      `[${name}]`,
+    const config = jails.flatMap(({ name: jailName, entries: [first] }) => [
+      `[${jailName}]`,
       "enabled = true",
-      "filter = ibsr",
+      `filter = ${name}`,
       "backend = polling",
       `logpath = ${LOG}`,
       "maxretry = 1",
@@ -68,24 +71,24 @@ export const fail2ban: Format = {
       `${first!.ports ? 'port="%(port)s", ' : ""}protocol=tcp, blocktype=${options.shadow ? "counter" : "drop"}]`,
       "",
     ]);
-    const script = [
+    const commands = [
       "set -eu",
       "case ${1-} in",
       "ban) verb=banip ;;",
       "unban) verb=unbanip ;;",
       '*) echo "usage: sh $0 ban|unban" >&2; exit 64 ;;',
       "esac",
-      ...jails.flatMap(({ name, entries: all }) =>
+      ...jails.flatMap(({ name: jailName, entries: all }) =>
         chunk(all, PER_COMMAND).map((part) =>
-          `fail2ban-client set ${name} "$verb" ${part.map(({ text }) => text).join(" ")}`
+          `fail2ban-client set ${jailName} "$verb" ${part.map(({ text }) => text).join(" ")}`
         )
       ),
     ];
     return {
       files: [
-        { name: "ibsr.jail.conf", text: `${header}\n${config.join("\n")}` },
-        { name: "ibsr.filter.conf", text: `${header}\n${filter.join("\n")}\n` },
-        { name: "ibsr.fail2ban.sh", text: `#!/bin/sh\n${header}${script.join("\n")}\n` },
+        { name: jail, text: `${header}\n${config.join("\n")}` },
+        { name: filter, text: `${header}\n${filterLines.join("\n")}\n` },
+        { name: script, text: `#!/bin/sh\n${header}${commands.join("\n")}\n` },
       ],
       losses,
       entries: entries.length,

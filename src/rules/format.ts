@@ -47,6 +47,11 @@ export interface Told {
   undo: readonly string[];
 }
 
+/** A file's name by its ending: what enforces and what only counts never share one, in the same folder or by mistake. */
+export function fileName(ending: string, { shadow }: RenderOptions): string {
+  return `ibsr${shadow ? ".shadow" : ""}.${ending}`;
+}
+
 /** The header of a format's files, as plain lines. */
 function tellHeader(plan: Plan, options: RenderOptions, told: Told): string[] {
   const { format, ...rest } = told;
@@ -60,7 +65,8 @@ export function tell(plan: Plan, options: RenderOptions, told: Told): string {
 
 /** The header as a file of its own, for formats without comments. */
 export function readme(plan: Plan, options: RenderOptions, told: Told): RuleFile {
-  return { name: `${told.format.name}.README.txt`, text: tellHeader(plan, options, told).join("\n") + "\n" };
+  const name = `${told.format.name}${options.shadow ? ".shadow" : ""}.README.txt`;
+  return { name, text: tellHeader(plan, options, told).join("\n") + "\n" };
 }
 
 /** Said by formats that have no match on interfaces, or weren't given one. */

@@ -7,7 +7,7 @@
  */
 import { formatNumberOf } from "../words.ts";
 import { byPorts, type Entry, fit, type Loss } from "./fit.ts";
-import { type Format, ifaceLoss, type Rendered, type RenderOptions, tell } from "./format.ts";
+import { fileName, type Format, ifaceLoss, type Rendered, type RenderOptions, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
 
@@ -52,9 +52,9 @@ export const ipset: Format = {
       entries,
       losses: lost,
       apply: [
-        "ipset restore -! < ibsr.ipset",
+        `ipset restore -! < ${fileName("ipset", options)}`,
         ...["ip", "ip6"].flatMap((ip) => [
-          `${ip}tables-restore --noflush < ibsr.${ip}tables`,
+          `${ip}tables-restore --noflush < ${fileName(`${ip}tables`, options)}`,
           `${ip}tables -t raw -C PREROUTING -j ${chain} || ${ip}tables -t raw -I PREROUTING -j ${chain}`,
         ]),
         "ipset list    shows what each source has sent since",
@@ -68,9 +68,12 @@ export const ipset: Format = {
     });
     return {
       files: [
-        { name: "ibsr.ipset", text: header + groups.flatMap(setLines).map((line) => line + "\n").join("") },
+        {
+          name: fileName("ipset", options),
+          text: header + groups.flatMap(setLines).map((line) => line + "\n").join(""),
+        },
         ...[false, true].map((v6) => ({
-          name: v6 ? "ibsr.ip6tables" : "ibsr.iptables",
+          name: fileName(v6 ? "ip6tables" : "iptables", options),
           text: header + chainLines(groups.filter((group) => group.v6 === v6), chain, options),
         })),
       ],

@@ -3,7 +3,7 @@
  */
 import { formatCount, formatNumberOf } from "../words.ts";
 import { fit, type Loss } from "./fit.ts";
-import { type Format, type Rendered, tell } from "./format.ts";
+import { fileName, type Format, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 
 /** The engine's table has room for so many. */
@@ -41,7 +41,10 @@ export const ironpost: Format = {
       ].join("\n")
     );
     return {
-      files: [{ name: "ibsr.ironpost.toml", text: header + (rules.length > 0 ? rules.join("") : "\nrules = []\n") }],
+      files: [{
+        name: fileName("ironpost.toml", options),
+        text: header + (rules.length > 0 ? rules.join("") : "\nrules = []\n"),
+      }],
       losses,
       entries: entries.length,
     };

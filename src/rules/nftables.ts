@@ -7,7 +7,16 @@
  * connection tracking, so that established connections end too.
  */
 import { type Entry, fit, type Loss } from "./fit.ts";
-import { type Format, ifaceLoss, jsonText, readme, type Rendered, type RenderOptions, tell } from "./format.ts";
+import {
+  fileName,
+  type Format,
+  ifaceLoss,
+  jsonText,
+  readme,
+  type Rendered,
+  type RenderOptions,
+  tell,
+} from "./format.ts";
 import { describeEntry } from "./header.ts";
 import type { Plan } from "./normalise.ts";
 import { writePorts } from "./spans.ts";
@@ -63,7 +72,7 @@ export const nftables: Format = {
   can,
   render(plan, options): Rendered {
     const { entries, losses } = prepare(plan, options), table = `inet ${tableName(options)}`;
-    const sets = setsOf(entries), header = { format: nftables, entries, losses };
+    const sets = setsOf(entries), header = { format: nftables, entries, losses }, name = fileName("nft", options);
     const iface = options.iface === undefined ? "" : `iifname "${options.iface}" `;
     const lines = [
       `table ${table}`,
@@ -89,8 +98,8 @@ export const nftables: Format = {
       "\t}",
       "}",
     ];
-    const text = tell(plan, options, { ...header, ...commands("nft -f ibsr.nft", options) });
-    return { files: [{ name: "ibsr.nft", text: text + lines.join("\n") + "\n" }], losses, entries: entries.length };
+    const text = tell(plan, options, { ...header, ...commands(`nft -f ${name}`, options) });
+    return { files: [{ name, text: text + lines.join("\n") + "\n" }], losses, entries: entries.length };
   },
 };
 
@@ -107,7 +116,7 @@ export const nftablesJson: Format = {
   title: "nftables, as libnftables' JSON",
   can,
   render(plan, options): Rendered {
-    const { entries, losses } = prepare(plan, options);
+    const { entries, losses } = prepare(plan, options), file = fileName("nft.json", options);
     const family = "inet", table = tableName(options), chain = "prerouting", sets = setsOf(entries);
     const objects = [
       { add: { table: { family, name: table } } },
@@ -133,12 +142,12 @@ export const nftablesJson: Format = {
     ];
     return {
       files: [
-        { name: "ibsr.nft.json", text: jsonText({ nftables: objects }) },
+        { name: file, text: jsonText({ nftables: objects }) },
         readme(plan, options, {
           format: nftablesJson,
           entries,
           losses,
-          ...commands("nft -j -f ibsr.nft.json", options),
+          ...commands(`nft -j -f ${file}`, options),
         }),
       ],
       losses,

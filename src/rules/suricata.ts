@@ -2,7 +2,7 @@
  * Suricata: a rule for each list of ports and up to a hundred sources; `alert` instead of `drop` for a shadow run.
  */
 import { byPorts, chunk, fit } from "./fit.ts";
-import { type Format, type Rendered, tell } from "./format.ts";
+import { fileName, type Format, type Rendered, tell } from "./format.ts";
 import { writePorts } from "./spans.ts";
 
 /** Sources in one rule. */
@@ -16,13 +16,13 @@ export const suricata: Format = {
   title: "Suricata rules",
   can: { v6: true, cidr: true, tcpOnly: true, ports: true, expiry: false, shadow: true },
   render(plan, options): Rendered {
-    const { entries, losses } = fit(plan, suricata.can);
+    const { entries, losses } = fit(plan, suricata.can), name = fileName("rules", options);
     const header = tell(plan, options, {
       format: suricata,
       entries,
       losses,
       apply: [
-        "suricata -T -S ibsr.rules",
+        `suricata -T -S ${name}`,
         "add the file to rule-files in suricata.yaml, then `suricatasc -c reload-rules`; drop needs IPS mode",
       ],
       undo: ["take the file out of rule-files and reload"],
@@ -36,6 +36,6 @@ export const suricata: Format = {
         `${ports ? `[${writePorts(ports, ",", ":")}]` : "any"} (msg:"IBSR candidate ${ids}${more}"; ` +
         `sid:${FIRST_SID + i}; rev:1;)\n`;
     });
-    return { files: [{ name: "ibsr.rules", text: header + rules.join("") }], losses, entries: entries.length };
+    return { files: [{ name, text: header + rules.join("") }], losses, entries: entries.length };
   },
 };

@@ -3,7 +3,7 @@
  * block nothing and count, and the command leaves out what would cut its own host off.
  */
 import assert from "node:assert/strict";
-import { renderTo } from "../rules/files.ts";
+import { renderTo, stemOf } from "../rules/files.ts";
 import { setOf } from "../rules/sets.ts";
 import { testWith } from "../needs.ts";
 import { CLIENT, ibsrCommand, Lab, pause, SERVER } from "./lab.ts";
@@ -68,22 +68,28 @@ async function probe(lab: Lab, sources: string[] = SOURCES, ports: number[] = PO
 /** How each format is applied and undone, in a folder of its files: as its header says. */
 const FORMATS: Record<string, { apply: string; undo: string; counters: string }> = {
   nftables: {
-    apply: "nft -f ibsr.nft",
+    apply: "nft -f STEM.nft",
     undo: "nft delete table inet TABLE",
     counters: "nft list table inet TABLE",
   },
   "nftables-json": {
-    apply: "nft -j -f ibsr.nft.json",
+    apply: "nft -j -f STEM.nft.json",
     undo: "nft delete table inet TABLE",
     counters: "nft list table inet TABLE",
   },
   ipset: {
-    apply: "ipset restore -! <ibsr.ipset; for ip in ip ip6; do ${ip}tables-restore --noflush <ibsr.${ip}tables; " +
+    apply: "ipset restore -! <STEM.ipset; for ip in ip ip6; do ${ip}tables-restore --noflush <STEM.${ip}tables; " +
       "${ip}tables -t raw -C PREROUTING -j CHAIN 2>/dev/null || ${ip}tables -t raw -I PREROUTING -j CHAIN; done",
-    undo: "sed -n '/^# undo:/,$s/^#   //p' ibsr.ipset | grep -E '^(ip|ipset)' | sh -ex",
+    undo: "sed -n '/^# undo:/,$s/^#   //p' STEM.ipset | grep -E '^(ip|ipset)' | sh -ex",
     counters: "iptables -t raw -L CHAIN -v -n; ip6tables -t raw -L CHAIN -v -n",
   },
 };
+
+/** A script with the names of files, table and chain. */
+function fill(script: string, shadow = false): string {
+  const table = shadow ? "ibsr_shadow" : "ibsr";
+  return script.replaceAll("STEM", stemOf(shadow)).replaceAll("TABLE", table).replaceAll("CHAIN", table.toUpperCase());
+}
 
 for (const [format, { apply, undo, counters }] of Object.entries(FORMATS)) {
   testWith(
@@ -95,10 +101,7 @@ for (const [format, { apply, undo, counters }] of Object.entries(FORMATS)) {
       for (const shadow of [true, false]) {
         const folder = await renderTo(format, setOf(RULES), { shadow });
         const sh = (script: string) => {
-          const named = script.replaceAll("TABLE", shadow ? "ibsr_shadow" : "ibsr").replaceAll(
-            "CHAIN",
-            shadow ? "IBSR_SHADOW" : "IBSR",
-          );
+          const named = fill(script, shadow);
           return lab.exec(lab.server, "sh", ["-euc", `cd "$0"; ${named}`, folder]);
         };
         await sh(apply);
@@ -166,7 +169,7 @@ for (const format of ["nftables", "ipset"]) {
     const folder = await renderTo(format, setOf(rules));
     await lab.exec(lab.server, "sh", [
       "-euc",
-      `cd "$0"; ${FORMATS[format]!.apply.replaceAll("CHAIN", "IBSR")}`,
+      `cd "$0"; ${fill(FORMATS[format]!.apply)}`,
       folder,
     ]);
     const sources = ["10.77.0.1", "10.77.0.10", "10.77.0.11", "10.77.5.1", "fd77::10"];
@@ -191,7 +194,7 @@ testWith(["kernel", "validators"], "nftables restricted to an interface leaves t
       const sh = (script: string) =>
         lab.exec(lab.server, "sh", [
           "-euc",
-          `cd "$0"; ${script.replaceAll("TABLE", "ibsr").replaceAll("CHAIN", "IBSR")}`,
+          `cd "$0"; ${fill(script)}`,
           folder,
         ]);
       await sh(apply);

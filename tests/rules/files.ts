@@ -32,6 +32,11 @@ export function render(name: string, set: RuleSet, chosen: Chosen = {}): Rendere
   });
 }
 
+/** What a format's files begin with. */
+export function stemOf(shadow: boolean): string {
+  return shadow ? "ibsr.shadow" : "ibsr";
+}
+
 /** The text of one of the files. */
 export function textOf(rendered: Rendered, name: string): string {
   const file = rendered.files.find((f) => f.name === name);

@@ -8,7 +8,7 @@ import { Ajv2020 } from "ajv";
 import { FORMATS } from "../../src/rules/formats.ts";
 import { uuidOf } from "../../src/rules/stix.ts";
 import { plainText, visibleText } from "../../src/rules/texts.ts";
-import { render, textOf } from "./files.ts";
+import { render, stemOf, textOf } from "./files.ts";
 import { HOSTILE, manyRules, MIXED, setOf, situations } from "./sets.ts";
 
 const NAMES = FORMATS.map(({ name }) => name);
@@ -48,6 +48,17 @@ Deno.test("render() of every format says what it is, what it rests on, when it e
     }
     if (situation === "hostile") assert.ok(header.includes("VERDICT IS NOT READY"), name);
     assert.equal(/SHADOW: they count/.test(header), shadow, name);
+  }
+});
+
+Deno.test("render() of every format names no file of a shadow as one that enforces, in its own texts neither", () => {
+  for (const { name } of FORMATS.filter(({ can }) => can.shadow)) {
+    const [enforcing, counting] = [false, true].map((shadow) => render(name, setOf(MIXED), { shadow }).files);
+    const names = new Set(enforcing!.map((file) => file.name));
+    for (const file of counting!) {
+      assert.ok(!names.has(file.name), `${name}: ${file.name}`);
+      for (const other of names) assert.ok(!file.text.includes(other), `${file.name} speaks of ${other}`);
+    }
   }
 });
 
@@ -279,7 +290,7 @@ Deno.test("render() of Suricata writes one rule a line, as its grammar says", ()
   );
   for (const [situation, set] of Object.entries(situations())) {
     for (const shadow of [false, true]) {
-      const lines = textOf(render("suricata", set, { shadow }), "ibsr.rules").split("\n").filter((l) =>
+      const lines = textOf(render("suricata", set, { shadow }), `${stemOf(shadow)}.rules`).split("\n").filter((l) =>
         l && !l.startsWith("#")
       );
       const sids = lines.map((line) => {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv";
 import { parsePrefix } from "../../src/prefix.ts";
 import { testWith } from "../needs.ts";
-import { inside, render, renderTo, textOf } from "./files.ts";
+import { inside, render, renderTo, stemOf, textOf } from "./files.ts";
 import { manyRules, MIXED, setOf, situations } from "./sets.ts";
 
 /** Reads the documents of a YAML or TOML file as Python does, without any type but JSON's. */
@@ -100,7 +100,7 @@ testWith(
       for (const shadow of [false, true]) {
         for (const dialect of ["code", "seed"] as const) {
           const [document] = await validDocuments("ebpfsentinel", {
-            ...{ file: "ibsr.ebpfsentinel.yaml", schema: EBPFSENTINEL },
+            ...{ file: `${stemOf(shadow)}.ebpfsentinel.yaml`, schema: EBPFSENTINEL },
             ...{ set, shadow, dialect },
           }) as [{ firewall: { mode: string; rules: { id: string; priority: number }[] } }];
           const { mode, rules } = document.firewall;
@@ -145,7 +145,7 @@ testWith("validators", "render() of Ironpost fits its schema, each address once"
   for (const set of Object.values(situations())) {
     for (const shadow of [false, true]) {
       const [{ rules }] = await validDocuments("ironpost", {
-        file: "ibsr.ironpost.toml",
+        file: `${stemOf(shadow)}.ironpost.toml`,
         schema: IRONPOST,
         set,
         shadow,

@@ -6,21 +6,21 @@ import assert from "node:assert/strict";
 import { testWith, UNPACKED } from "../needs.ts";
 import { containsPrefix, parsePrefix, type Prefix } from "../../src/prefix.ts";
 import { spansOf } from "../../src/rules/spans.ts";
-import { inside, renderTo } from "./files.ts";
+import { inside, renderTo, stemOf } from "./files.ts";
 import { manyRules, setOf, situations } from "./sets.ts";
 
 /** Runs a check on every situation, plain and shadow. */
 async function forEach(
   t: Deno.TestContext,
   format: string,
-  { shadow, check }: { shadow: boolean; check(folder: string, name: string): Promise<void> },
+  { shadow, check }: { shadow: boolean; check(folder: string, name: string, stem: string): Promise<void> },
 ): Promise<void> {
   for (const [name, set] of Object.entries(situations())) {
     for (const counting of shadow ? [false, true] : [false]) {
       await t.step(`${name}${counting ? ", shadow" : ""}`, async () => {
         const folder = await renderTo(format, set, { shadow: counting });
         try {
-          await check(folder, name);
+          await check(folder, name, stemOf(counting));
         } finally {
           await Deno.remove(folder, { recursive: true });
         }
@@ -32,8 +32,8 @@ async function forEach(
 testWith("validators", "nft checks and applies every nftables file, and applying it twice is once", async (t) => {
   await forEach(t, "nftables", {
     shadow: true,
-    async check(folder) {
-      const script = "nft -c -f ibsr.nft; nft -f ibsr.nft; nft list ruleset >one; nft -f ibsr.nft; " +
+    async check(folder, _name, stem) {
+      const script = `nft -c -f ${stem}.nft; nft -f ${stem}.nft; nft list ruleset >one; nft -f ${stem}.nft; ` +
         "nft list ruleset >two; grep -c elements one || true; nft list tables";
       const { stdout } = await inside(folder, script);
       assert.match(stdout, /^\d+\ntable inet ibsr(_shadow)?\n$/, "no other table came in");
@@ -52,8 +52,9 @@ testWith("validators", "nft reads the JSON as it reads the text", async (t) => {
         const folder = await renderTo("nftables", set, { shadow });
         const json = await renderTo("nftables-json", set, { shadow });
         const listing = "nft list ruleset | sed 's/ expires [0-9a-z]*//g'";
-        const text = await inside(folder, `nft -f ibsr.nft; ${listing}`);
-        const same = await inside(json, `nft -j -c -f ibsr.nft.json; nft -j -f ibsr.nft.json; ${listing}`);
+        const stem = stemOf(shadow);
+        const text = await inside(folder, `nft -f ${stem}.nft; ${listing}`);
+        const same = await inside(json, `nft -j -c -f ${stem}.nft.json; nft -j -f ${stem}.nft.json; ${listing}`);
         // The order of sets is that of their making, which is the same.
         assert.equal(same.stdout, text.stdout);
         await Deno.remove(folder, { recursive: true });
@@ -66,22 +67,22 @@ testWith("validators", "nft reads the JSON as it reads the text", async (t) => {
 testWith("validators", "ipset and iptables restore every file, twice, and the sets hold every entry", async (t) => {
   await forEach(t, "ipset", {
     shadow: true,
-    async check(folder) {
+    async check(folder, _name, stem) {
       const restore =
-        "ipset restore -! <ibsr.ipset; for ip in ip ip6; do ${ip}tables-restore --test <ibsr.${ip}tables; " +
-        "${ip}tables-restore --noflush <ibsr.${ip}tables; done; ";
+        `ipset restore -! <${stem}.ipset; for ip in ip ip6; do \${ip}tables-restore --test <${stem}.\${ip}tables; ` +
+        `\${ip}tables-restore --noflush <${stem}.\${ip}tables; done; `;
       const { stdout } = await inside(
         folder,
         `${restore}${restore}ipset save | grep -c '^add ' || true; iptables-save -t raw; ip6tables-save -t raw`,
       );
-      const text = await Deno.readTextFile(`${folder}/ibsr.ipset`);
+      const text = await Deno.readTextFile(`${folder}/${stem}.ipset`);
       const wanted = text.split("\n").filter((line) => line.startsWith("add ")).reduce((sum, line) => {
         const range = /tcp:(\d+)-(\d+)/.exec(line);
         return sum + (range ? Number(range[2]) - Number(range[1]) + 1 : 1);
       }, 0);
       assert.equal(Number(stdout.split("\n")[0]), wanted);
       assert.ok(!/INPUT -j ACCEPT/.test(stdout));
-      const files = await Promise.all(["ip", "ip6"].map((ip) => Deno.readTextFile(`${folder}/ibsr.${ip}tables`)));
+      const files = await Promise.all(["ip", "ip6"].map((ip) => Deno.readTextFile(`${folder}/${stem}.${ip}tables`)));
       const rules = files.join("").split("\n").filter((line) => line.startsWith("-A ")).length;
       assert.equal(stdout.split("\n").filter((line) => /^-A IBSR/.test(line)).length, rules);
     },
@@ -127,12 +128,13 @@ testWith("validators", "xdp-filter adds every address of the script on a veth, a
 });
 
 /** fail2ban from the unpacked package, with a folder of configuration of its own. */
-async function prepareFail2ban(folder: string): Promise<string> {
+async function prepareFail2ban(folder: string, stem: string): Promise<string> {
+  const name = stem.replace(".", "-");
   await inside(
     folder,
     `cp -r ${UNPACKED}/etc/fail2ban etc; rm -f etc/jail.d/*.conf; mkdir bin; touch candidates.log\n` +
-      "cp ibsr.filter.conf etc/filter.d/ibsr.conf\n" +
-      'sed "s#/var/log/ibsr-candidates.log#$0/candidates.log#" ibsr.jail.conf >etc/jail.d/ibsr.conf\n' +
+      `cp ${stem}.filter.conf etc/filter.d/${name}.conf\n` +
+      `sed "s#/var/log/ibsr-candidates.log#$0/candidates.log#" ${stem}.jail.conf >etc/jail.d/${name}.conf\n` +
       'printf "[Definition]\\nlogtarget = STDOUT\\ndbfile = None\\n" >etc/fail2ban.local\n' +
       "cat >bin/fail2ban-client <<EOF\n#!/bin/sh\nexport PYTHONPATH=" +
       `${UNPACKED}/usr/lib/python3/dist-packages\nexec /usr/bin/python3 ${UNPACKED}/usr/bin/fail2ban-client ` +
@@ -147,14 +149,14 @@ testWith(
   async (t) => {
     await forEach(t, "fail2ban", {
       shadow: true,
-      async check(folder) {
-        const path = await prepareFail2ban(folder);
+      async check(folder, _name, stem) {
+        const path = await prepareFail2ban(folder, stem);
         const { stdout } = await inside(folder, `${path} fail2ban-client -t`);
         assert.match(stdout, /OK: configuration test is successful/);
       },
     });
     const folder = await renderTo("fail2ban", situations().mixed!);
-    await prepareFail2ban(folder);
+    await prepareFail2ban(folder, "ibsr");
     await Deno.writeTextFile(
       `${folder}/lines`,
       ["192.0.2.7", "2001:db8::7", "198.51.100.0/24"].map((s) => `2026-11-21T00:49:04Z ibsr candidate src=${s}\n`).join(
@@ -181,14 +183,14 @@ testWith(
       { source: "2001:db8::7", duration_sec: null },
     ]);
     for (const shadow of [false, true]) {
-      const folder = await renderTo("fail2ban", set, { shadow });
-      const path = await prepareFail2ban(folder);
+      const folder = await renderTo("fail2ban", set, { shadow }), stem = stemOf(shadow);
+      const path = await prepareFail2ban(folder, stem);
       const { stdout } = await inside(
         folder,
         `export ${path}; fail2ban-client -b start >log 2>&1; fail2ban-client ping\n` +
-          "sh ibsr.fail2ban.sh ban; sleep 2; nft list ruleset; fail2ban-client status\n" +
+          `sh ${stem}.fail2ban.sh ban; sleep 2; nft list ruleset; fail2ban-client status\n` +
           "for n in 1 2 3; do for j in ibsr-$n ibsr-shadow-$n; do fail2ban-client get $j bantime 2>&1 || true; done; done\n" +
-          "sh ibsr.fail2ban.sh unban; sleep 1; echo ==; nft list ruleset; fail2ban-client stop",
+          `sh ${stem}.fail2ban.sh unban; sleep 1; echo ==; nft list ruleset; fail2ban-client stop`,
       );
       const [banned, lifted] = stdout.split("==") as [string, string];
       assert.match(banned, /192\.0\.2\.7/);
