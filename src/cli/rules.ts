@@ -38,6 +38,7 @@ export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environm
       ...hostChecked ? readHostAddresses(environment) : [],
     ],
     widest: { v4: values["widest-v4"], v6: values["widest-v6"] },
+    durationSec: values["block-duration-sec"],
   });
   const { shadow, iface, dialect } = values;
   const rendered = format.render(plan, { shadow, iface, dialect, hostChecked });

@@ -10,6 +10,7 @@ import { formatNumberOf } from "../words.ts";
 import { aggregate, type Plan, type Region } from "./normalise.ts";
 import type { CandidateRule } from "./ruleset.ts";
 import { coversAllPorts, keyOf, type Span, widenPorts, withDuration } from "./spans.ts";
+import { describeTimes } from "./texts.ts";
 
 /** What a format can say. */
 export interface Abilities {
@@ -84,6 +85,22 @@ export function fit(plan: Plan, can: Abilities): { entries: Entry[]; losses: Los
     regions = regions.map((region) => ({ ...region, spans: withDuration(region.spans, () => Infinity) }));
     const many = formatNumberOf(n, "entry has", "entries have");
     lose("wider", n, `${many} an end: the format has none, remove them by hand`);
+  }
+  const asked = plan.limits.durationSec;
+  if (can.expiry && asked !== undefined) {
+    const said = plan.set.rules.map((rule) => rule.duration_sec ?? Infinity);
+    const timed = said.filter((seconds) => seconds !== Infinity);
+    const shown = [
+      ...timed.length > 0 ? [describeTimes(timed)] : [],
+      ...timed.length < said.length ? ["for good"] : [],
+    ];
+    const text = `each entry lasts ${describeTimes([asked])}, as asked for: blocks of the policy last ${
+      shown.join(" or ")
+    }`;
+    lose("wider", said.filter((seconds) => seconds < asked).length, text);
+    if (!said.some((seconds) => seconds < asked)) {
+      lose("narrower", said.filter((seconds) => seconds > asked).length, text);
+    }
   }
   if (can.cidr) {
     regions = aggregate(regions, plan.limits.widest);

@@ -5,7 +5,7 @@
 import { formatCount, formatNumberOf } from "../words.ts";
 import type { Entry, Loss } from "./fit.ts";
 import type { LeftOut, Plan } from "./normalise.ts";
-import { BUILT_IN, plainText, utc } from "./texts.ts";
+import { BUILT_IN, describeTimes, plainText, utc } from "./texts.ts";
 
 /** What a header needs to know besides the plan. */
 export interface HeaderOptions {
@@ -36,8 +36,9 @@ export function headerLines(plan: Plan, options: HeaderOptions): string[] {
     `verdict:   ${set.verdict}`,
     `policy:    ${describePolicy(set)}`,
     `evidence:  ${utc(evidence.start_unix_sec)} to ${utc(evidence.end_unix_sec)}, ${streams}${more}`,
-    `made:      ${utc(set.generated_at_unix_sec)} by ibsr ${plainText(set.ibsr_version, 40)}`,
+    `made by:   ibsr ${plainText(set.ibsr_version, 40)}`,
     `entries:   ${formatCount(options.entries.length)} from ${formatNumberOf(set.rules.length, "rule")}`,
+    ...describeSources(options.entries),
     `expires:   ${describeExpiry(plan, options)}`,
     ...describeLegitimate(options.entries),
     options.hostChecked
@@ -72,17 +73,39 @@ function describeKind(kind: Loss["kind"]): string {
   return kind === "note" ? "" : `${kind}: `;
 }
 
-/** When the last block ends, if the file is applied when it is made. */
-function describeExpiry({ set, regions }: Plan, { expires }: HeaderOptions): string {
+/** When the sources were hot, and what a list of them is not. */
+function describeSources(entries: readonly Entry[]): string[] {
+  const rules = new Set(entries.flatMap((entry) => entry.rules));
+  if (rules.size === 0) return [];
+  let first = Infinity, last = 0;
+  const sources = new Set<string>(), times = new Set<number>();
+  for (const rule of rules) {
+    first = Math.min(first, rule.first_trigger_unix_sec);
+    last = Math.max(last, rule.last_trigger_unix_sec);
+    sources.add(rule.source);
+    if (rule.duration_sec !== null) times.add(rule.duration_sec);
+  }
+  const long = times.size === 0 ? "for good" : `for ${describeTimes([...times])}`;
+  return [
+    `sources:   ${formatNumberOf(sources.size, "candidate")} that met the policy between ${utc(first)} and ${
+      utc(last)
+    }`,
+    "           THIS LIST IS NOT THE POLICY that the verdict is about. The policy blocks whoever meets it, when they",
+    `           do, ${long}; the list drops these sources alone, from when it is applied, whatever they do`,
+    "           then. Days later they may be silent, and their addresses somebody else's.",
+  ];
+}
+
+/** When blocks end, counted from when the file is applied: when that is, it can't know. */
+function describeExpiry({ regions }: Plan, { expires }: HeaderOptions): string {
   const durations = regions.flatMap(({ spans }) => spans.map(({ durationSec }) => durationSec));
   const timed = durations.filter((d) => d !== Infinity), forGood = durations.length - timed.length;
   if (durations.length === 0) return "nothing is blocked";
   if (timed.length === 0) return "never: every entry is for good";
-  const last = utc(set.generated_at_unix_sec + timed.reduce((a, b) => Math.max(a, b), 0));
   const rest = forGood > 0 ? `, ${formatNumberOf(forGood, "entry", "entries")} never` : "";
   return expires
-    ? `${last} if applied at ${utc(set.generated_at_unix_sec)} (times run from when it is applied)${rest}`
-    : `not by itself: remove it by ${last}${rest}`;
+    ? `each entry ${describeTimes(timed)} after the file is applied, whenever that is${rest}`
+    : `not by itself: remove each entry ${describeTimes(timed)} after it is applied${rest}`;
 }
 
 function describeLegitimate(entries: readonly Entry[]): string[] {

@@ -6,7 +6,7 @@ import { fit } from "./fit.ts";
 import { type Format, readme, type Rendered, tell } from "./format.ts";
 import { describeEntry } from "./header.ts";
 import { writePorts } from "./spans.ts";
-import { utc, visibleText } from "./texts.ts";
+import { visibleText } from "./texts.ts";
 
 export const plain: Format = {
   name: "plain",
@@ -41,7 +41,6 @@ const COLUMNS = [
   "protocol",
   "ports",
   "duration_sec",
-  "expires_utc",
   "rules",
   "policy_rule",
   "class",
@@ -57,7 +56,7 @@ export const csv: Format = {
   title: "CSV with all that is known",
   can: { v6: true, cidr: true, tcpOnly: true, ports: true, expiry: true, shadow: false },
   render(plan, options): Rendered {
-    const { entries, losses } = fit(plan, csv.can), from = plan.set.generated_at_unix_sec;
+    const { entries, losses } = fit(plan, csv.can);
     const rows = entries.map((entry) => {
       const { rules, durationSec } = entry;
       const sum = (of: (rule: typeof rules[number]) => number) => rules.reduce((total, rule) => total + of(rule), 0);
@@ -66,8 +65,7 @@ export const csv: Format = {
         entry.v6 ? "ipv6" : "ipv4",
         "tcp",
         entry.ports ? writePorts(entry.ports, " ", "-") : "all",
-        durationSec ?? "",
-        durationSec === null ? "never" : utc(from + durationSec),
+        durationSec ?? "never",
         rules.map(({ id }) => id).join(" "),
         visibleText([...new Set(rules.map((rule) => rule.policy_rule))].join(" "), 500),
         [...new Set(rules.map((rule) => rule.class))].join(" "),

@@ -48,6 +48,8 @@ export interface Limits {
   protected: readonly Protected[];
   /** The widest prefixes, in bits. */
   widest: { v4: number; v6: number };
+  /** How long every block lasts, in whole seconds, if it isn't to be the time that the policy says. */
+  durationSec?: number | undefined;
 }
 
 /** What may be blocked, and what was left out. */
@@ -120,7 +122,7 @@ export function normalise(set: RuleSet, limits: Limits): Plan {
       continue;
     }
     if (pieces[0]!.bits !== prefix.bits) cut++;
-    const spans = spansOf(rule.dst_ports, rule.duration_sec);
+    const spans = spansOf(rule.dst_ports, limits.durationSec ?? rule.duration_sec);
     for (const piece of pieces) regions.push({ prefix: piece, spans, rules: [rule] });
   }
   return { set, limits, regions: flatten(regions), leftOut, cut };

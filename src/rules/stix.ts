@@ -52,7 +52,10 @@ export const stix: Format = {
           format: stix,
           entries,
           losses,
-          apply: ["import the bundle where indicators are kept; what acts on them is there"],
+          apply: [
+            "import the bundle where indicators are kept; what acts on them is there",
+            "valid_from is the report's time and valid_until the block's length later: both may be past by now",
+          ],
           undo: ["revoke or delete the indicators by their ids: they are the same in every run on the same rules"],
         }),
       ],

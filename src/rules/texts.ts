@@ -5,6 +5,7 @@
  * people read. A comment gets letters, digits and harmless marks only, on one line; a quoted text keeps all that can
  * be seen. What can reorder or hide text (controls, bidirectional marks, zero widths) is shown as "?".
  */
+import { formatCount } from "../words.ts";
 import type { RuleSet } from "./ruleset.ts";
 
 /** Text for a comment or a quoted name in any of the formats: printable ASCII without quotes, `$` and the like. */
@@ -30,6 +31,12 @@ export function policyTag(
 ): string {
   if (policy.sha256 !== undefined) return policy.sha256.slice(0, digits);
   return `${policy.engine}-${ibsr_version}`.replaceAll(/[^A-Za-z0-9.-]+/g, "-").slice(0, 40);
+}
+
+/** How long the shortest and the longest of some times last: `300 s`, `60 to 3,600 s`. */
+export function describeTimes(seconds: readonly number[]): string {
+  const [least, most] = seconds.reduce(([a, b], s) => [Math.min(a, s), Math.max(b, s)], [Infinity, 0]);
+  return least === most ? `${formatCount(most)} s` : `${formatCount(least)} to ${formatCount(most)} s`;
 }
 
 /** Seconds since 1970 as a date and time in UTC. */

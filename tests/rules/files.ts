@@ -13,6 +13,7 @@ export interface Chosen {
   iface?: string;
   dialect?: "code" | "seed";
   protect?: string[];
+  durationSec?: number;
 }
 
 /** Renders a set in a format. */
@@ -23,6 +24,7 @@ export function render(name: string, set: RuleSet, chosen: Chosen = {}): Rendere
     allowlist: [],
     protected: (chosen.protect ?? []).map((text) => ({ prefix: parsePrefix(text)!, why: "a test's address" })),
     widest: { v4: 16, v6: 32 },
+    durationSec: chosen.durationSec,
   });
   return format.render(plan, {
     shadow: chosen.shadow ?? false,

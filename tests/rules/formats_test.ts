@@ -51,6 +51,35 @@ Deno.test("render() of every format says what it is, what it rests on, when it e
   }
 });
 
+Deno.test("render() of every format says when its sources were hot, that it is no policy, and no date that it ends at", () => {
+  const set = setOf([{ source: "192.0.2.7", duration_sec: 300 }, {
+    source: "192.0.2.9",
+    last_trigger_unix_sec: 1_795_222_860,
+  }]);
+  for (const { name, can } of FORMATS) {
+    const header = render(name, set).files.map(({ text }) => text).find((text) => text.includes("A HUMAN MUST"))!;
+    assert.match(
+      header,
+      /sources: +2 candidates that met the policy between 2026-11-21T01:00:00Z and 2026-11-21T02:00:00Z\n/,
+      name,
+    );
+    assert.match(header, /THIS LIST IS NOT THE POLICY that the verdict is about/, name);
+    assert.match(
+      header,
+      can.expiry ? /expires: +each entry 300 to 3,600 s after/ : /expires: +not by itself: .* 300 to/,
+      name,
+    );
+    assert.doesNotMatch(header, /(expires|remove|made).*2026/, name);
+    const asked = render(name, set, { durationSec: 600 });
+    if (!can.expiry) continue;
+    assert.match(asked.files.map(({ text }) => text).join(""), /expires: +each entry 600 s after/, name);
+    const text = "each entry lasts 600 s, as asked for: blocks of the policy last 300 to 3,600 s";
+    assert.deepEqual(asked.losses.filter((loss) => loss.text.includes("asked")), [{ kind: "wider", text }], name);
+    const shorter = render(name, set, { durationSec: 60 }).losses.filter((loss) => loss.text.includes("asked"));
+    assert.deepEqual(shorter.map(({ kind }) => kind), ["narrower"], name);
+  }
+});
+
 Deno.test("render() of every format names no file of a shadow as one that enforces, in its own texts neither", () => {
   for (const { name } of FORMATS.filter(({ can }) => can.shadow)) {
     const [enforcing, counting] = [false, true].map((shadow) => render(name, setOf(MIXED), { shadow }).files);
@@ -177,8 +206,8 @@ Deno.test("render() of CSV round-trips through a CSV reader, and no cell is a fo
   }
   const mixed = readCsv(textOf(render("csv", setOf(MIXED)), "ibsr.csv"));
   const row = mixed.find(([source]) => source === "192.0.2.9")!;
-  assert.deepEqual(row.slice(0, 7), ["192.0.2.9", "ipv4", "tcp", "22 80 8080-8899", "", "never", "r3"]);
-  assert.deepEqual(mixed.find(([source]) => source === "192.0.2.8")!.slice(3, 6), ["22", "60", "2026-11-21T02:01:00Z"]);
+  assert.deepEqual(row.slice(0, 6), ["192.0.2.9", "ipv4", "tcp", "22 80 8080-8899", "never", "r3"]);
+  assert.deepEqual(mixed.find(([source]) => source === "192.0.2.8")!.slice(3, 5), ["22", "60"]);
 });
 
 /** Rows of CSV text (RFC 4180). */

@@ -44,6 +44,11 @@ export const RULES_OPTIONS = {
     default: "-",
     help: "Where to: made if missing; - is standard output, for formats of one file.",
   }),
+  "block-duration-sec": option(integerKind("SEC", 1, 31_536_000), {
+    group: "Rules",
+    help: "Seconds from applying that each entry lasts, where the format has an end.",
+    defaultHelp: "as long as the policy's blocks",
+  }),
   shadow: option(flag, { group: "Rules", help: "Rules that count or report instead of dropping." }),
   iface: option(interfaceKind, {
     group: "Rules",
@@ -92,13 +97,21 @@ export const rulesCommand = defineCommand({
     "Reads rules.json of a report and writes files for --format; nothing is applied, and a human must review them. " +
     "Every file says what it is, when it ends, what the format could not say, and how to apply and undo it. With " +
     "--shadow its rules count or report and drop nothing.\n\n" +
+    "The rules are a list of the sources that met the policy while evidence was recorded. They are not the policy that " +
+    "the verdict is about: that one blocks whoever meets it, when they do. The list drops its sources alone, from when " +
+    "it is applied and for as long as one block lasts (300 s, unless the report or --block-duration-sec says " +
+    "otherwise): it is for a flood that is still going on, and for looking at. Days later its sources may be silent, " +
+    "and their addresses somebody else's. What enforces the policy is an engine that counts for itself.\n\n" +
     "What would cut this host off is left out: its own addresses, default gateways, resolvers, the SSH peer, and " +
     "--protect. So are loopback, link-local and multicast addresses, and networks wider than --widest-v4 and -v6. " +
     "Run it where the rules will be used, or name that host's addresses by --protect and give --no-host-check.\n\n" +
     "Exit code: 0 if every rule is in the files or allowlisted, 1 if some were left out because they would lock out " +
     "or must not be blocked (the rest is written), 65 if rules.json can't be used.",
   examples: [
-    ["ibsr rules -f nftables --from report/rules.json --out .", "The candidates as ./ibsr.nft."],
+    [
+      "ibsr rules -f nftables --from report/rules.json --out .",
+      "The candidates as ./ibsr.nft; with --shadow as ./ibsr.shadow.nft.",
+    ],
     ["ibsr rules -f nftables --from report/rules.json --shadow | nft -c -f -", "A counting table, checked by nft."],
     ["ibsr rules --list-formats", "What each format can say."],
   ],
