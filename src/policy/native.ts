@@ -308,7 +308,9 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
           severity: "note",
           code: "too_few_ports",
           rule: "port_sweep",
-          message: `port_sweep can't trigger: it needs ${sweepPorts} ports, and ${most} were counted at most`,
+          message: `port_sweep can't trigger: it needs ${sweepPorts} ports, and ${most} ${
+            most === 1 ? "was" : "were"
+          } counted at most`,
         });
       }
       return { findings };

@@ -82,10 +82,11 @@ export function listCandidates(
   });
 }
 
+/** What was met, before what was measured: comments of some formats have room for the first alone. */
 function reasonOf({ sample, triggers }: Group): string {
   const measured = Object.entries(sample.measured).map(([name, value]) => `${name} ${Number(value.toPrecision(6))}`);
   const times = triggers === 1 ? "once" : `${triggers} times, first`;
-  return `triggered ${times} by ${measured.join(", ")}: ${sample.formula}`;
+  return `${sample.formula} (triggered ${times} by ${measured.join(", ")})`;
 }
 
 /** What each group's rule drops of the sources and ports that it names. */

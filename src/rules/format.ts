@@ -74,7 +74,9 @@ export function ifaceLoss(plan: Plan, iface?: string): Loss[] {
   const names = [...new Set(plan.set.evidence.streams.map((stream) => stream.iface))];
   if (iface !== undefined || names.length === 0) return [];
   const shown = names.slice(0, 4).join(", ") + (names.length > 4 ? ", ..." : "");
-  return [{ kind: "note", text: `it acts on every interface of the host: the evidence is of ${shown} alone` }];
+  const text =
+    `the rules act on every interface of the host (--iface limits them to one): the evidence is of ${shown} alone`;
+  return [{ kind: "note", text }];
 }
 
 /** A value as JSON on several lines. */

@@ -10,7 +10,11 @@ import type { RuleSet } from "./ruleset.ts";
 
 /** Text for a comment or a quoted name in any of the formats: printable ASCII without quotes, `$` and the like. */
 export function plainText(text: string, maxLength: number): string {
-  const ascii = text.normalize("NFKC").replaceAll("≥", ">=").replaceAll("≤", "<=").replaceAll("…", "...")
+  const ascii = text.normalize("NFKC").replaceAll("≥", ">=").replaceAll("≤", "<=").replaceAll("…", "...").replaceAll(
+    "×",
+    "x",
+  )
+    .replaceAll("∞", "unlimited")
     .replaceAll(/[–—−]/g, "-").replaceAll(/\s+/g, " ").replaceAll(/[^A-Za-z0-9 .,:/()%+=<>@_-]/gu, "?").trim();
   return ascii.length <= maxLength ? ascii : `${ascii.slice(0, maxLength - 3)}...`;
 }

@@ -132,7 +132,9 @@ Deno.test("render() says what each format can't: wider, narrower, or nothing", (
   const lost = (name: string, set = setOf(MIXED)) =>
     render(name, set).losses.map(({ kind, text }) => `${kind}: ${text}`);
   for (const name of ["nftables", "nftables-json", "ipset"]) {
-    assert.deepEqual(lost(name), ["note: it acts on every interface of the host: the evidence is of eth0 alone"]);
+    assert.deepEqual(lost(name), [
+      "note: the rules act on every interface of the host (--iface limits them to one): the evidence is of eth0 alone",
+    ]);
     assert.deepEqual(render(name, setOf(MIXED), { iface: "eth0" }).losses, []);
   }
   for (const name of ["csv", "stix"]) assert.deepEqual(lost(name), [], name);
@@ -220,6 +222,22 @@ function readCsv(text: string): string[][] {
   }
   return rows;
 }
+
+Deno.test("plainText() writes the signs of formulas so that they can be read, and a comment begins with the rule that was met", () => {
+  const reason =
+    "syn ≥ 100/s × 10 s and min(handshake_ack, data) / syn ≤ 0.1 (triggered 4 times, first by syn 92847, data 0)";
+  const met = "syn >= 100/s x 10 s and min(handshake_ack, data) / syn <= 0.1 (triggered 4 times";
+  assert.equal(plainText(reason, 80), `${met.slice(0, 77)}...`);
+  assert.equal(plainText("detections ≥ 3 within ∞ s", 80), "detections >= 3 within unlimited s");
+  const set = setOf([{ source: "192.0.2.7", reason, id: "syn_flood-1" }]);
+  for (const name of ["nftables", "ipset"]) {
+    assert.match(
+      render(name, set).files[0]!.text,
+      /comment "syn_flood-1: syn >= 100\/s x 10 s and [^"]*syn <= 0\.1 \(/,
+      name,
+    );
+  }
+});
 
 Deno.test("plainText() drops what a parser would end at, and visibleText() what can't be seen", () => {
   for (const text of HOSTILE) {

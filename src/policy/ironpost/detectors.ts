@@ -131,7 +131,9 @@ export function createPortScan({ portScan }: Program): Part | undefined {
           severity: "warning",
           code: "not_observable",
           rule: "port_scan",
-          message: `port_scan is not observable: ${mostPorts} ports were counted, it needs ${count}`,
+          message: `port_scan is not observable: ${
+            mostPorts === 1 ? "1 port was" : `${mostPorts} ports were`
+          } counted, it needs ${count}`,
         });
       }
       return findings;
