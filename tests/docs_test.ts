@@ -69,11 +69,15 @@ for (const { path, text } of pages) {
 
 testWith("machine", "the collector of docs/deployment.md is a service by the commands that are shown", async () => {
   const page = pages.find(({ path }) => path === "docs/deployment.md")!;
-  const [shown] = blocksOf(page.text).filter(({ language }) => language === "sh");
+  // The config file, the units of a bare executable, and the start.
+  const shown = blocksOf(page.text).filter(({ language }) => language === "sh").slice(0, 3);
   await using machine = await Machine.boot();
   await machine.exec("ip", ["route", "add", "default", "dev", "v0"]);
   // From source the program can't tell its own path; `check` warns of the clock.
-  const commands = shown!.body.replace("ibsr systemd install", "$& --program /usr/local/bin/ibsr")
+  const commands = shown.map(({ body }) => body).join("").replace(
+    "ibsr systemd install",
+    "$& --program /usr/local/bin/ibsr",
+  )
     .replace(/^ibsr check$/m, "$& || [ $? = 1 ]").replace(/^ibsr status$/m, "sleep 1; $&");
   const { stdout } = await machine.exec("env", [
     "-i",

@@ -126,6 +126,24 @@ Deno.test("ibsr systemd print and install write the same unit, with the flags as
   await Deno.remove(root, { recursive: true });
 });
 
+Deno.test("ibsr systemd install refuses where a package's units are, unless forced", async () => {
+  for (const place of ["lib/systemd/system", "usr/lib/systemd/system"]) {
+    const root = await Deno.makeTempDir(), written = `${root}/etc/systemd/system/ibsr.service`;
+    await Deno.mkdir(`${root}/${place}`, { recursive: true });
+    await Deno.writeTextFile(`${root}/${place}/ibsr.service`, "");
+    const install = (...more: string[]) =>
+      ibsr("systemd", "install", "--root", root, "--program", "/usr/bin/ibsr", ...more, "--", "-p", "443");
+    const { code, text } = await install();
+    assert.equal(code, 64, text);
+    assert.ok(text.includes(`a package's are there (${root}/${place}/ibsr.service)`), text);
+    assert.match(text, /hint: .*systemctl enable --now ibsr\.service.*--force/);
+    await assert.rejects(Deno.stat(written), Deno.errors.NotFound);
+    assert.equal((await install("--force")).code, 0);
+    await Deno.stat(written);
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
 Deno.test("ibsr systemd install refuses what would fail when the unit starts", async () => {
   const root = await Deno.makeTempDir();
   const install = (...flags: string[]) =>

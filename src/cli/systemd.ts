@@ -19,6 +19,8 @@ import type {
 } from "./tables/systemd.ts";
 
 const PLACE = "etc/systemd/system";
+/** Where a package puts its units; one that is both is found by the first. */
+const PACKAGED = ["lib/systemd/system", "usr/lib/systemd/system"];
 const ALL_UNITS = ["ibsr.service", "ibsr-export.service", "ibsr-export.timer"];
 
 /** `ibsr systemd print`: returns the exit code. */
@@ -33,6 +35,7 @@ export function runSystemdInstall(values: Values<typeof SYSTEMD_INSTALL_OPTIONS>
   const { units, collect, bucket } = makeUnits(values, context);
   if (values.root === "/") choosePorts(collect);
   const directory = directoryBelow(values.root);
+  if (!values.force) refuseOverPackage(values.root);
   for (const { name, text } of units) {
     write(`${directory}/${name}`, text);
     context.print(`wrote ${directory}/${name}\n`);
@@ -62,6 +65,22 @@ export function runSystemdUninstall(values: Values<typeof SYSTEMD_UNINSTALL_OPTI
   if (removed.length === 0) context.print(`no unit of ibsr is in ${directory}\n`);
   else if (values.root === "/") context.print("next: systemctl daemon-reload\n");
   return 0;
+}
+
+/** Units of a package would be hidden by these, without a word, and its user and spool with them. */
+function refuseOverPackage(root: string): void {
+  const packaged = PACKAGED.flatMap((place) => ALL_UNITS.map((name) => `${belowRoot(root, place)}/${name}`)).find(
+    isThere,
+  );
+  if (packaged === undefined) return;
+  throw new IbsrError(
+    "usage",
+    `Cannot install the units: a package's are there (${packaged}), and these would hide them`,
+    {
+      hint:
+        "`systemctl enable --now ibsr.service` starts the package's, `systemctl edit` changes them; --force writes anyway",
+    },
+  );
 }
 
 /** The units for FLAGS; those are checked as `ibsr collect` checks them. */
@@ -126,7 +145,11 @@ function findProgram(named: string | undefined): string {
 }
 
 function directoryBelow(root: string): string {
-  return `${root.replace(/\/+$/, "")}/${PLACE}`;
+  return belowRoot(root, PLACE);
+}
+
+function belowRoot(root: string, place: string): string {
+  return `${root.replace(/\/+$/, "")}/${place}`;
 }
 
 function write(path: string, text: string): void {
@@ -151,6 +174,16 @@ function remove(path: string): boolean {
 function fileError(action: string, cause: unknown): IbsrError {
   const kind = cause instanceof Deno.errors.PermissionDenied ? "permission" : "storage";
   return new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { cause });
+}
+
+/** Whether there is a file: what can't be looked at is taken as there. */
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (cause) {
+    return !(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory);
+  }
 }
 
 function isLink(path: string): boolean {

@@ -2,7 +2,7 @@
  * What `ibsr systemd print|install|uninstall` take.
  */
 import { COMMON, defineCommand } from "../command.ts";
-import { option, textKind } from "../options.ts";
+import { flag, option, textKind } from "../options.ts";
 
 /** What the units are made of, besides the collector's flags. */
 export const UNIT_OPTIONS = {
@@ -34,7 +34,12 @@ export const systemdPrintCommand = defineCommand({
   load: async () => (await import("../systemd.ts")).runSystemdPrint,
 });
 
-export const SYSTEMD_INSTALL_OPTIONS = { ...UNIT_OPTIONS, ...ROOT_OPTION, ...COMMON };
+export const SYSTEMD_INSTALL_OPTIONS = {
+  ...UNIT_OPTIONS,
+  ...ROOT_OPTION,
+  force: option(flag, { group: "Units", help: "Write them although a package's units are there, which they hide." }),
+  ...COMMON,
+};
 
 export const systemdInstallCommand = defineCommand({
   name: "systemd install",
@@ -42,7 +47,7 @@ export const systemdInstallCommand = defineCommand({
   operands: "[-- FLAGS]",
   description:
     "Writes the units with FLAGS, which are those of `ibsr collect`; without any, all comes from the config file. " +
-    "Starts nothing: the next command is printed. To change a unit, write a drop-in (`systemctl edit`).",
+    "Starts nothing: the next command is printed. With the Debian package, which brings its units, it refuses. To change a unit, write a drop-in (`systemctl edit`).",
   examples: [
     ["ibsr systemd install -- -p 443 --compress zstd", "Port 443, as these flags say."],
     ["ibsr systemd install", "As /etc/ibsr/ibsr.jsonc says."],
