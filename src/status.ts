@@ -23,7 +23,7 @@ export interface Status {
   /** The last heartbeat, with what was written since; undefined if there is none. */
   last: Heartbeat | undefined;
   /** The last heartbeat's age in seconds. */
-  ageSec: number | undefined;
+  age_sec: number | undefined;
   /** Of a running collector: whether its heartbeat is late. */
   late: boolean;
   coverage: Coverage | undefined;
@@ -31,7 +31,7 @@ export interface Status {
   /** Where segments are uploaded to, and what of them is not yet; undefined if nothing was ever uploaded from here. */
   upload?: Upload | undefined;
   /** Bytes that the collector's user can still write there. */
-  freeBytes: number;
+  free_bytes: number;
 }
 
 /** What the export's ledger comes to. */
@@ -49,7 +49,7 @@ export interface Upload {
 export interface Coverage {
   /** Start of the time looked at: a day ago, or the first heartbeat there is. */
   since: number;
-  interfaces: { iface: string; coveredSec: number; share: number }[];
+  interfaces: { iface: string; covered_sec: number; share: number }[];
   /** Sums over that time. */
   packets: number;
   unattributed: number;
@@ -82,7 +82,7 @@ export function readStatus(directory: string, now: number): Status {
     directory,
     pid,
     last,
-    ageSec,
+    age_sec: ageSec,
     late: pid !== undefined && last !== undefined && ageSec! > 2 * last.status_interval_sec + 5,
     coverage: measureCoverage(beats, { now, running: pid !== undefined }),
     segments: {
@@ -92,7 +92,7 @@ export function readStatus(directory: string, now: number): Status {
       oldest: segments[0] ? segments[0].start / 1000 : undefined,
     },
     upload: readUpload(directory, segments),
-    freeBytes: bavail * bsize,
+    free_bytes: bavail * bsize,
   };
 }
 
@@ -228,8 +228,8 @@ export function measureCoverage(
     since,
     interfaces: [...covered].map(([iface, sec]) => {
       const length = Math.max((running ? countedUntil(last, iface) : now) - since, 1e-3);
-      const coveredSec = Math.min(Math.max(sec, 0), length);
-      return { iface, coveredSec, share: coveredSec / length };
+      const covered_sec = Math.min(Math.max(sec, 0), length);
+      return { iface, covered_sec, share: covered_sec / length };
     }),
     ...sums,
   };
@@ -251,7 +251,7 @@ function countedUntil(beat: Heartbeat, iface: string): number {
 
 /** The state as text, a line each. */
 export function formatStatus(status: Status, now: number): string {
-  const { pid, last, ageSec = 0, coverage, segments } = status;
+  const { pid, last, age_sec: ageSec = 0, coverage, segments } = status;
   const beatAt = now - ageSec;
   const lines: string[] = [];
   const row = (name: string, text: string) => lines.push(`${name.padEnd(10)} ${text}`);
@@ -307,7 +307,7 @@ export function formatStatus(status: Status, now: number): string {
     ];
     row("upload", parts.filter(Boolean).join("; "));
   }
-  row("disk", `${formatBytes(status.freeBytes)} free`);
+  row("disk", `${formatBytes(status.free_bytes)} free`);
   for (const failure of last?.failing ?? []) row("failing", failure);
   return lines.join("\n") + "\n";
 }

@@ -239,7 +239,7 @@ Deno.test("ibsr config show has each option with its value and where that comes 
   const rows = new Map((JSON.parse(stdout) as { option: string }[]).map((row) => [row.option, row]));
   assert.deepEqual(rows.get("dst-port"), {
     option: "dst-port",
-    value: [[443], [80]],
+    value: [443, 80],
     from: `${path}:1:15 "dst-port"`,
     live: true,
   });
@@ -262,7 +262,7 @@ Deno.test("ibsr check and ibsr status look at what the section of collect says",
   };
   const check = await show("check");
   assert.deepEqual([check["dst-port"], check.iface, check["map-size"], check["out-dir"]], [
-    [[8443]],
+    [8443],
     ["eth7"],
     5000,
     "/b",

@@ -33,7 +33,7 @@ function coverageOf(beats: Heartbeat[], now: number, running = true) {
 
 Deno.test("coverage of a collector that counts without a gap is 100 %, and of the last day only", () => {
   const coverage = coverageOf(runOf(T0, 48), T0 + 2 * DAY);
-  assert.deepEqual(coverage.interfaces, [{ iface: "eth0", coveredSec: DAY, share: 1 }]);
+  assert.deepEqual(coverage.interfaces, [{ iface: "eth0", covered_sec: DAY, share: 1 }]);
   assert.equal(coverage.since, T0 + DAY);
   assert.equal(coverage.packets, 2400);
   assert.equal(coverage.unattributed, 24);
@@ -43,7 +43,7 @@ Deno.test("coverage lacks what intervals lack, and what lies between two runs", 
   const gaps = coverageOf(runOf(T0, 48, { gapSec: 360 }), T0 + 2 * DAY);
   assert.ok(Math.abs(gaps.interfaces[0]!.share - 0.9) < 1e-9);
   const two = coverageOf([...runOf(T0, 6), ...runOf(T0 + 12 * HOUR, 12)], T0 + DAY);
-  assert.equal(two.interfaces[0]!.coveredSec, 18 * HOUR);
+  assert.equal(two.interfaces[0]!.covered_sec, 18 * HOUR);
   assert.equal(two.interfaces[0]!.share, 0.75);
   assert.equal(two.packets, 1800);
 });
@@ -125,11 +125,11 @@ Deno.test("a collector that says that something fails, or has lost an interface,
   const healthy = {
     directory: "",
     pid: 1,
-    ageSec: 0,
+    age_sec: 0,
     late: false,
     coverage: undefined,
     segments: { count: 0, open: 0, bytes: 0, oldest: undefined },
-    freeBytes: 0,
+    free_bytes: 0,
   };
   assert.ok(isHealthy({ ...healthy, last: heartbeat() }));
   assert.ok(!isHealthy({ ...healthy, last: heartbeat({ failing: ["the disk is full"] }) }));
@@ -141,7 +141,7 @@ Deno.test("a collector that says that something fails, or has lost an interface,
 Deno.test("a share of time is never rounded up to 100 %", () => {
   const beats = runOf(T0, 24, { gapSec: 0.001 });
   const status = {
-    ...{ directory: "/s", pid: 1, last: beats.at(-1), ageSec: 0, late: false, freeBytes: 2 ** 30 },
+    ...{ directory: "/s", pid: 1, last: beats.at(-1), age_sec: 0, late: false, free_bytes: 2 ** 30 },
     coverage: coverageOf(beats, T0 + DAY),
     segments: { count: 2345, open: 1, bytes: 1500, oldest: T0 },
   };
@@ -196,7 +196,7 @@ Deno.test("status says what was written since the last heartbeat", async () => {
   assert.match(text, /^eth0 +native, last snapshot 5 s ago, 100 % counted since/m);
   assert.match(text, /^counted +9,730 packets since .*\(5 s ago\)$/m);
   assert.match(text, /^lost +the source of 5 packets/m);
-  assert.deepEqual([status.ageSec, status.late, isHealthy(status)], [55, false, true]);
+  assert.deepEqual([status.age_sec, status.late, isHealthy(status)], [55, false, true]);
   assert.equal(readStatus(spool.directory, T0 + 200).late, true, "a heartbeat is late although lines are there");
 });
 

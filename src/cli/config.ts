@@ -37,7 +37,7 @@ export function runConfigShow(values: Values<typeof CONFIG_SHOW_OPTIONS>, contex
   const resolved = resolveCommand(command, onlyConfig(values.config), context);
   const rows = Object.keys(command.options).filter((n) => n !== "help" && n !== "config").map((option) => ({
     option,
-    value: resolved.values[option],
+    value: flatten(resolved.values[option]),
     from: resolved.sources[option]!,
     live: command.options[option]!.live ?? false,
   }));
@@ -72,9 +72,14 @@ function isThere(path: string): boolean {
   }
 }
 
+/** Of an option that may be given several times, each with several values: all values. */
+function flatten(value: unknown): unknown {
+  return Array.isArray(value) ? value.flat() : value;
+}
+
 function formatValue(value: unknown): string {
   if (value === undefined) return "-";
   if (!Array.isArray(value)) return String(value);
-  const all = value.flat();
-  return all.length === 0 ? "-" : all.length > 12 ? `${all.slice(0, 12).join(",")},… (${all.length})` : all.join(",");
+  if (value.length === 0) return "-";
+  return value.length > 12 ? `${value.slice(0, 12).join(",")},… (${value.length})` : value.join(",");
 }

@@ -19,7 +19,9 @@ import type { RULES_OPTIONS } from "./tables/rules.ts";
 /** `ibsr rules`: returns the exit code. */
 export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environment }: Context): number {
   if (values["list-formats"]) {
-    const formats = FORMATS.map(({ name, title, can }) => ({ name, title, can }));
+    const formats = FORMATS.map(({ name, title, can: { tcpOnly, ...can } }) => ({
+      ...{ name, title, can: { ...can, tcp_only: tcpOnly } },
+    }));
     print(values.json ? JSON.stringify(formats, null, 2) + "\n" : listFormats());
     return 0;
   }
