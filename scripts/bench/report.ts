@@ -15,7 +15,7 @@ import { type Cost, measure } from "./export.ts";
 import type { Row, Section } from "./rows.ts";
 import { writeSnapshots } from "./segments.ts";
 
-const ROUNDS = 5;
+const ROUNDS = 3;
 /** Snapshots and sources. */
 const SIZES = [[60, 1_000], [60, 10_000], [60, 100_000], [1_440, 10_000]] as const;
 /** 817 MB in 3 s. */

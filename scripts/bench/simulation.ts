@@ -18,7 +18,7 @@ import type { Row, Section } from "./rows.ts";
 import { peakMb, runApart } from "./apart.ts";
 import { countersOf, START_MS } from "./segments.ts";
 
-const ROUNDS = 5, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;
+const ROUNDS = 3, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;
 /** For the rates, and the intervals of a week. */
 const INTERVALS = 2_000, WEEK = 7 * 8_640;
 
