@@ -167,7 +167,7 @@ function describeComparison({ policies, pairs }: Comparison): string {
     const blocked = formatRangeOf({ lower: sources.certain, upper: sources.possible }, "source");
     return `${showName(policy.name).padEnd(width)}  ${policy.verdict.padEnd(21)}  ${engine}: ${blocked}, ` +
       `${formatRange(impact.share.syn, formatShare)} of SYN, ${formatCount(fp.hit)} of ${formatCount(fp.legitimate)} ` +
-      `likely-legitimate sources hit`;
+      `likely-legitimate sources hit${policy.warnings.map((warning) => `\n${" ".repeat(width)}  ${warning}`).join("")}`;
   });
   const changes = pairs.map(({ first, second, sources }) =>
     `${showName(first)} → ${showName(second)}: ${formatCount(sources.only_second)} newly blocked, ${

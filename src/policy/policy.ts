@@ -72,6 +72,8 @@ export interface Finding {
   place?: Place;
   /** Id of the rule it is about. */
   rule?: string;
+  /** It changes what a verdict means: shown beside it. */
+  decisive?: true;
 }
 
 /** A rule of a policy and how much of it counters can show. */
@@ -100,6 +102,8 @@ export interface Policy {
   rules: readonly Rule[];
   /** What is wrong with its files, and what a reader should know. */
   findings: readonly Finding[];
+  /** Why what it would block can't be judged, though a simulation says it: which engine runs was not said. */
+  doubt?: string;
   /** The longest snapshot interval in milliseconds at which lower and upper bounds stay near each other. */
   resolutionMs: number;
   /** The longest time in milliseconds that a rule looks back. */

@@ -11,6 +11,7 @@ import type { Interval, StreamName } from "../evidence/interval.ts";
 import type { Effect, Policy, Rule } from "../policy/policy.ts";
 import type { Range, Verdict } from "../rules/ruleset.ts";
 import type { AssessedEvidence } from "./assess.ts";
+import { listDecisive } from "./sentences.ts";
 import type { Assessment, Impact, SourceClass, Summary } from "./summary.ts";
 
 /** A policy that is compared, with its own assessment. */
@@ -46,6 +47,8 @@ export interface PolicyColumn {
   sha256: string | null;
   verdict: Verdict;
   verdict_reason: string;
+  /** What is said about it that changes what its verdict means. */
+  warnings: string[];
   impact: Impact;
   sources: { certain: number; possible: number };
   false_positives: { legitimate: number; hit: number; point: number | null; upper: number | null };
@@ -341,6 +344,7 @@ function describePolicy({ name, directory, assessment: { summary } }: Compared):
     ...{ name, directory, engine: policy.engine, profile: policy.profile ?? null, sha256: policy.sha256 ?? null },
     verdict: summary.verdict,
     verdict_reason: summary.verdict_reason,
+    warnings: listDecisive(summary),
     impact: summary.impact,
     sources: summary.would_block_sources,
     false_positives: { legitimate: fp.legitimate, hit: fp.hit, point: fp.point, upper: fp.upper },

@@ -24,7 +24,7 @@ const SHOWN = 20;
 /** A line of the table of policies: what it is, and how it reads for one of them. */
 const LINES: readonly (readonly [string, (policy: PolicyColumn) => string])[] = [
   ["Engine", ({ engine, profile }) => profile === null ? engine : `${engine} (${profile})`],
-  ["Verdict", ({ verdict }) => verdict],
+  ["Verdict", ({ verdict, warnings }) => [verdict, ...warnings].join(". ")],
   ["Sources that would be blocked", ({ sources }) => formatRange({ lower: sources.certain, upper: sources.possible })],
   ["Packets", ({ impact }) => `${formatRange(impact.packets)} (${formatRange(impact.share.packets, formatShare)})`],
   [
@@ -177,7 +177,9 @@ export function* renderComparisonHtml(comparison: Comparison): Generator<string>
           title === "Report"
             ? markup`<a href="${encodeURI(policy.directory)}/report.html">${policy.directory}</a>`
             : title === "Verdict"
-            ? markup`<b class="${verdictClass(policy.verdict)}">${policy.verdict}</b>`
+            ? markup`<b class="${verdictClass(policy.verdict)}">${policy.verdict}</b>${
+              policy.warnings.map((warning) => markup`<small class="warning">${warning}</small>`)
+            }`
             : cell(policy),
       })),
     ],

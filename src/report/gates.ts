@@ -38,6 +38,8 @@ export interface GateInput {
   spoofed: number | null;
   /** Addresses that must not be blocked and would or may be. */
   lockedOut: readonly string[];
+  /** Why the effect can't be judged, whatever it is. */
+  doubt?: string | undefined;
   /** Which of such addresses the operator gave; those known since long are always looked for. */
   given: { selfAddresses: boolean; allowlist: boolean };
 }
@@ -158,7 +160,7 @@ export function judge(input: GateInput, limits: GateLimits): Judgement {
       mixed === 0 ? "none" : "accepted",
       "a block of a shared address hits the neighbours of whoever triggered it",
     ]),
-    effect: holdEffect(input, limits, enough),
+    effect: doubtEffect(input, holdEffect(input, limits, enough)),
     spoofing: holdSpoofing(input, limits),
     lockout: holdLockout(input),
   };
@@ -251,6 +253,12 @@ function holdEffect({ effect }: GateInput, { minEffect }: GateLimits, enough: bo
   const reason = "nothing to gain, since no likely-abusive source would be blocked, either";
   if (enough) return { ...held, outcome: "fail", reason };
   return { ...held, outcome: "unknown", reason: `${reason}; so short a time proves nothing` };
+}
+
+/** A simulated effect is none if it isn't known that the engine has it at all. */
+function doubtEffect({ doubt }: GateInput, held: Held): Held {
+  if (doubt === undefined || held.outcome !== "pass") return held;
+  return { value: null, limit: held.limit, outcome: "unknown", reason: doubt };
 }
 
 function holdSpoofing({ spoofed }: GateInput, { maxSpoofed }: GateLimits): Held {

@@ -16,6 +16,7 @@ import {
   formatGateValue,
   harmHeadline,
   type Headline,
+  listDecisive,
   outcomeOf,
   OUTCOMES,
   unseenHeadline,
@@ -72,7 +73,12 @@ function renderFirstScreen(summary: Summary): Html {
 <div class="verdict">
 <h1 class="${verdictClass(verdict)}"><small>Verdict on policy ${name(policy.engine)}${profile}</small>${verdict}</h1>
 <p>${verdict_reason}</p>
-</div>
+${
+    listDecisive(summary).map((warning) =>
+      markup`<p class="warning">${warning}</p>
+`
+    )
+  }</div>
 <div class="three">
 ${renderHeadline(blockedHeadline(summary), pictures[0])}
 ${renderHeadline(harmHeadline(summary), pictures[1])}

@@ -28,6 +28,7 @@ import {
   harmSentence,
   impactSentence,
   lackingDays,
+  listDecisive,
   listImpact,
   listNotCounted,
   outcomeOf,
@@ -52,6 +53,7 @@ const SHOWN = 20;
  */
 export function* renderMarkdown({ summary, rules }: Assessment): Generator<string> {
   yield `# IBSR Report: ${summary.verdict}\n\n${escapeMarkdown(summary.verdict_reason)}\n\n`;
+  for (const warning of listDecisive(summary)) yield `**${escapeMarkdown(warning)}**\n\n`;
   for (const { title, big, of, basis } of [blockedHeadline(summary), harmHeadline(summary), unseenHeadline(summary)]) {
     yield `- **${title}**: **${escapeMarkdown(big)}** ${escapeMarkdown(of)}. ${escapeMarkdown(basis.join(" "))}\n`;
   }

@@ -4,7 +4,7 @@
 import type { Range } from "../rules/ruleset.ts";
 import { formatCount, formatNumberOf, formatRange, formatRangeOf } from "../words.ts";
 import { describeNumber, describeSeconds, explainGates, percent } from "./gates.ts";
-import { outcomeOf, type ShownOutcome } from "./sentences.ts";
+import { listDecisive, outcomeOf, type ShownOutcome } from "./sentences.ts";
 import type { Gate, Summary } from "./summary.ts";
 
 /** Lines for a terminal, without color; the last ends with a newline. */
@@ -13,6 +13,7 @@ export function describeAnswer(summary: Summary): string {
   const lines = [
     `${summary.verdict}`,
     describeReason(summary),
+    ...listDecisive(summary),
     "",
     `Seen            ${describeSeconds(evidence.end_unix_sec - evidence.start_unix_sec)} on ${
       formatNumberOf(evidence.streams.length, "interface")

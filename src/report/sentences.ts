@@ -188,6 +188,11 @@ export function listNotCounted(notCounted: Summary["limits"]["not_counted"]): { 
   ];
 }
 
+/** What is said about the policy that changes what the verdict means, a sentence each, for beside the verdict. */
+export function listDecisive({ policy }: Pick<Summary, "policy">): string[] {
+  return policy.findings.filter(({ decisive }) => decisive).map(({ message }) => `Warning: ${message}.`);
+}
+
 /** How the outcome of a gate is said. */
 export const OUTCOMES: Record<ShownOutcome, string> = {
   pass: "holds",

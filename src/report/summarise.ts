@@ -80,6 +80,7 @@ export function summarise(all: Everything): Assessment {
     resolutionSec: policy.resolutionMs / 1000,
     spoofed: traffic.syn > 0 ? all.spoofing.share_of_syn : null,
     given: whatIsGiven(options),
+    doubt: policy.doubt,
   };
   const lockedOut = new Set(results.flatMap((result) => [...result.lockedOut]));
   const judgement = judge({
@@ -193,7 +194,7 @@ export function summarise(all: Everything): Assessment {
 }
 
 /** Gates that a rule and a stream share with the whole. */
-type Common = Pick<GateInput, "observedSec" | "coverage" | "loss" | "resolutionSec" | "spoofed" | "given">;
+type Common = Pick<GateInput, "observedSec" | "coverage" | "loss" | "resolutionSec" | "spoofed" | "given" | "doubt">;
 
 function summariseRule(
   index: number,
@@ -255,7 +256,7 @@ function summariseHost(result: StreamResult, { marks, options, policy, evidence,
     effect: effectOfAll(effects, traffic.syn, classOf),
     spoofed: result.spoofedShare,
     lockedOut: textsOf(result.lockedOut, evidence.sources),
-    given: whatIsGiven(options),
+    ...{ given: whatIsGiven(options), doubt: policy.doubt },
   }, options.limits);
   return {
     ...result.name,

@@ -66,6 +66,7 @@ export function loadIronpost(files: readonly PolicyFile[], options: IronpostOpti
     profile,
     rules: program.rules,
     findings,
+    ...(parts.filters.length > 0 && options.profile === undefined ? { doubt: WHICH_DAEMON } : {}),
     resolutionMs: Math.min(86_400_000, ...known) / 5,
     windowMs: Math.max(0, ...known),
     simulate(stream) {
@@ -250,11 +251,16 @@ function addSections(config: Config, add: (rule: Rule) => number): void {
   add(unobservable("sbom", "sbom", "looks for vulnerable packages", mode(config.sbomEnabled)));
 }
 
+const NEVER_LOADED = "as shipped the daemon never loads a file of filter rules: nothing would be blocked";
+
+/** Whoever doesn't choose a profile hasn't said that his daemon does what the documents say. */
+const WHICH_DAEMON = `${NEVER_LOADED}. FILE#documented says that yours loads it, FILE#as-shipped that it doesn't`;
+
 /** What the engine as released does otherwise, and what is assumed. */
 function noteDifferences(parts: Parts, shipped: boolean, findings: Finding[]): void {
   const differs = (message: string) => findings.push({ severity: "warning", code: "as_shipped", message });
   if (parts.filters.length > 0) {
-    differs("as shipped the daemon never loads a file of filter rules: nothing would be blocked");
+    findings.push({ severity: "warning", code: "as_shipped", message: NEVER_LOADED, decisive: true });
   }
   if (parts.config?.ebpfEnabled) {
     differs("as shipped no alert of syn_flood and port_scan goes anywhere, and it names the source backwards");
