@@ -10,6 +10,7 @@ import {
   readArguments,
   resolveOptions,
   secondsKind,
+  shareKind,
   textKind,
 } from "../src/cli/options.ts";
 import { IbsrError, nearest } from "../src/errors.ts";
@@ -63,6 +64,20 @@ Deno.test("readArguments() and resolveOptions() refuse what is wrong, by name", 
       (error) => error instanceof IbsrError && error.kind === "usage" && message.test(error.message),
       args,
     );
+  }
+});
+
+Deno.test("shareKind takes a share as a number and in percent, and nothing beyond 100 %", () => {
+  for (
+    const [text, value] of [["0.02", 0.02], ["2%", 0.02], ["2 %", 0.02], ["0.7%", 0.007], ["100%", 1], [
+      "0",
+      0,
+    ]] as const
+  ) {
+    assert.deepEqual(shareKind.parse(text), { value }, text);
+  }
+  for (const text of ["2", "101%", "-1%", "%", "2%%", "1e-2", ""]) {
+    assert.deepEqual(shareKind.parse(text), { expected: "a share from 0 to 1 such as 0.02, or 2%" }, text);
   }
 });
 

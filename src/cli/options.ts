@@ -102,6 +102,16 @@ export function numberKind(metavar: string, min: number, max: number): Kind<numb
   };
 }
 
+/** A share from 0 to 1; also in percent, as results show it: `0.02`, `2%`, `2 %`. */
+export const shareKind: Kind<number> = {
+  metavar: "SHARE",
+  parse: (text) => {
+    const [, digits, percent] = /^(\d{1,15}(?:\.\d{1,9})?)(\s?%)?$/.exec(text) ?? [];
+    const value = percent ? Number(`${digits}e-2`) : Number(digits); // divided by 100, 0.7 is not 0.007
+    return value >= 0 && value <= 1 ? { value } : { expected: "a share from 0 to 1 such as 0.02, or 2%" };
+  },
+};
+
 /** A number of seconds, fractions allowed. */
 export function secondsKind(min: number, max: number): Kind<number> {
   return {

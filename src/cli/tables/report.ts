@@ -15,6 +15,7 @@ import {
   option,
   portsKind,
   secondsKind,
+  shareKind,
   textKind,
 } from "../options.ts";
 import { endpointKind, regionKind } from "./export.ts";
@@ -43,7 +44,6 @@ const addressKind: Kind<Prefix> = {
 };
 
 const rate = (metavar: string) => numberKind(metavar, 0.001, 1e12);
-const share = numberKind("SHARE", 0, 1);
 
 /** The server that `s3://` means; credentials come as for the AWS command line. */
 export const S3_SOURCE_OPTIONS = {
@@ -96,27 +96,27 @@ export const REPORT_OPTIONS = {
 
 /** Limits of the gates. */
 export const GATE_OPTIONS = {
-  "fp-limit": option(share, {
+  "fp-limit": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.fpLimit}`,
-    help: "Likely-legitimate sources that may be hit, as an upper limit at 95 %.",
+    help: "Likely-legitimate sources that may be hit, as an upper limit at 95 %: 0.02 or 2%, as all shares.",
   }),
   "min-days": option(numberKind("DAYS", 0, 3650), {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.minDays}`,
     help: "Least time of observation.",
   }),
-  "min-coverage": option(share, {
+  "min-coverage": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.minCoverage}`,
     help: "Least share of that time that was watched.",
   }),
-  "max-loss": option(share, {
+  "max-loss": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.maxLoss}`,
     help: "Largest share of packets without a source.",
   }),
-  "max-blur": option(share, {
+  "max-blur": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.maxBlur}`,
     help: "Largest distance of the bounds, as a share of the upper one.",
@@ -126,12 +126,12 @@ export const GATE_OPTIONS = {
     default: `${DEFAULT_LIMITS.maxMixed}`,
     help: "Would-be-blocked sources that may be in legitimate use, too.",
   }),
-  "min-effect": option(share, {
+  "min-effect": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.minEffect}`,
     help: "Least share of SYNs that certainly would be dropped, unless an abusive source is.",
   }),
-  "max-spoofed": option(share, {
+  "max-spoofed": option(shareKind, {
     group: "Verdict",
     default: `${DEFAULT_LIMITS.maxSpoofed}`,
     help: "Largest share of SYNs from sources that were seen once.",
@@ -154,7 +154,7 @@ export const POLICY_OPTIONS = {
     default: `${DEFAULT_THRESHOLDS.synRate}`,
     help: "syn_flood: SYN/s of a source to a port, at least.",
   }),
-  "success-ratio-threshold": option(share, {
+  "success-ratio-threshold": option(shareKind, {
     group: "Policy",
     default: `${DEFAULT_THRESHOLDS.successRatio}`,
     help: "syn_flood: share of SYNs that became connections in use, at most.",
@@ -200,7 +200,7 @@ export const REPORT_COMMAND_OPTIONS = {
     default: "ibsr",
     help: "nr-ibsr: rules.json, evidence.csv and report.md as the existing IBSR writes them, by its own arithmetic.",
   }),
-  "fp-safe-ratio": option(share, {
+  "fp-safe-ratio": option(shareKind, {
     group: "Report",
     default: "0.5",
     help: "Of --profile nr-ibsr only: handshake ratio from which on it counts a source as a false positive.",
