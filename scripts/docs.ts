@@ -7,8 +7,7 @@
 import type { Option } from "../src/cli/options.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
 import { COMMON } from "../src/cli/command.ts";
-import { EXIT_MEANINGS } from "../src/cli/manual.ts";
-import { EXIT } from "../src/errors.ts";
+import { EXIT_CODES } from "../src/cli/manual.ts";
 import type { Heartbeat } from "../src/heartbeat.ts";
 import { formatMetrics } from "../src/metrics.ts";
 import { PROFILES } from "../src/policy/profiles.ts";
@@ -122,11 +121,7 @@ function describeSnapshot(): string {
 }
 
 function describeExitCodes(): string {
-  const rows = Object.entries(EXIT).map(([kind, exit]) => [
-    String(exit),
-    EXIT_MEANINGS[kind as keyof typeof EXIT],
-  ]);
-  return table(["code", "meaning"], [["0", "Success."], ...rows]);
+  return table(["code", "meaning"], EXIT_CODES.map(([code, meaning]) => [String(code), meaning]));
 }
 
 function describeFormats(): string {

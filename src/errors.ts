@@ -13,7 +13,7 @@ export const EXIT = {
   bug: 70, // EX_SOFTWARE: anything that is not an IbsrError
   kernel: 71, // EX_OSERR: load, verify or attach failed
   storage: 74, // EX_IOERR: the spool cannot be written
-  permission: 77, // EX_NOPERM: a capability is missing
+  permission: 77, // EX_NOPERM: a capability, a right to a file, or keys for S3 are missing
 } as const;
 
 /** What went wrong, as far as the operator's next step depends on it. */

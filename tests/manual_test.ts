@@ -23,7 +23,9 @@ Deno.test("manualPage() has every command, option and exit code", () => {
       assert.ok(section.includes(`\\fB--${option}\\fR`), `${name} --${option}`);
     }
   }
-  for (const code of Object.values(EXIT)) assert.ok(plain.includes(`\n.TP\n\\fB${code}\\fR\n`), `exit code ${code}`);
+  for (const code of [0, 1, 2, ...Object.values(EXIT), 130]) {
+    assert.ok(plain.includes(`\n.TP\n\\fB${code}\\fR\n`), `exit code ${code}`);
+  }
 });
 
 Deno.test("manualPage() writes out what roff would take for a request or a quotation mark", () => {

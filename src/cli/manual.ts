@@ -6,16 +6,29 @@ import { CONFIG_PATH } from "./layers.ts";
 import type { Described } from "./help.ts";
 import type { Option } from "./options.ts";
 
-/** What ended the program, by exit code, for those who script it. */
-export const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
+/** What ended the program, by kind of error, for those who script it. */
+const EXIT_MEANINGS: Record<keyof typeof EXIT, string> = {
   usage: "The command line or the configuration is wrong.",
   data: "Input can't be read as what it should be.",
   network: "The network, or what is behind it, can't be reached.",
   bug: "A bug in ibsr, or a damaged executable.",
   kernel: "Loading, verifying or attaching the kernel program failed.",
-  storage: "The output can't be written.",
-  permission: "A capability is missing.",
+  storage: "The output can't be written, or the spool not be read.",
+  permission: "It is not permitted: a capability, a right to a file, or keys for S3 are missing or don't suffice.",
 };
+
+/** Every exit code with what it means, in the order of the codes. */
+export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] = [
+  [0, "Success; with --exit-code: READY."],
+  [
+    1,
+    "Done, and the answer is not a plain yes: NOT READY with --exit-code; warnings of check; status of a collector that " +
+    "doesn't run or fails at something; rules that were left out.",
+  ],
+  [2, "Done: INSUFFICIENT EVIDENCE with --exit-code."],
+  ...Object.entries(EXIT).map(([kind, code]) => [code, EXIT_MEANINGS[kind as keyof typeof EXIT]] as const),
+  [130, "A signal asked for the end before it was done."],
+];
 
 /** The page `ibsr(1)`. */
 export function manualPage(commands: readonly Described[], version: string): string {
@@ -43,10 +56,7 @@ export function manualPage(commands: readonly Described[], version: string): str
     ...definition("NO_COLOR", "No colors, even on a terminal."),
     ...definition("SOURCE_DATE_EPOCH", "The time that reports say they were made at, in seconds since 1970."),
     ".SH EXIT STATUS",
-    ...definition("0", "Success."),
-    ...Object.entries(EXIT).flatMap(([kind, code]) =>
-      definition(String(code), EXIT_MEANINGS[kind as keyof typeof EXIT])
-    ),
+    ...EXIT_CODES.flatMap(([code, meaning]) => definition(String(code), meaning)),
   ].join("\n") + "\n";
 }
 
