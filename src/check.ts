@@ -275,25 +275,46 @@ async function checkSpool(options: CheckOptions): Promise<Check[]> {
     spool,
     check("disk", () => {
       const { bavail, bsize } = statfsSync(existing), free = bavail * bsize;
-      const sealed = (missing ? [] : listSegments(directory)).filter((s) => s.state === "sealed");
-      const used = sealed.reduce((sum, s) => sum + s.bytes, 0);
-      const each = sealed.length > 0 ? used / sealed.length : undefined;
-      const byFiles = each === undefined ? Infinity : each * (limits.maxFiles ?? Infinity);
-      const kept = Math.min(byFiles, limits.maxBytes ?? Infinity);
-      const rest = Math.max(0, kept - used);
-      if (kept === Infinity) {
-        const verdict = free < 2 ** 30 ? "warn" : "pass";
-        return {
-          verdict,
-          detail: `${formatBytes(free)} free; what is kept can't be told yet: no segment, no --max-bytes`,
-        };
-      }
-      const detail = `${formatBytes(free)} free; up to ${formatBytes(rest)} will be added before the oldest go`;
-      return rest <= free
-        ? { verdict: "pass", detail }
-        : { verdict: "warn", detail, hint: "--max-bytes bounds the spool" };
+      const segments = missing ? [] : listSegments(directory);
+      const used = segments.reduce((sum, { bytes }) => sum + bytes, 0);
+      const largest = segments.reduce((most, { bytes }) => Math.max(most, bytes), 0);
+      const { verdict, detail } = judgeDisk({ free, used, largest, limits });
+      return { verdict, detail, ...verdict === "warn" ? { hint: "--max-bytes bounds the spool" } : {} };
     }),
   ];
+}
+
+/**
+ * Whether what is kept at most has room. The limit that holds is --max-bytes. By --max-files alone it is a number of
+ * segments of any size, and of those that are there the largest is all that is known.
+ *
+ * @param sizes In bytes: free on the disk, used by the spool, of its largest segment (0: there is none).
+ */
+export function judgeDisk(
+  { free, used, largest, limits: { maxBytes, maxFiles } }: {
+    free: number;
+    used: number;
+    largest: number;
+    limits: Pick<Limits, "maxBytes" | "maxFiles">;
+  },
+): { verdict: "pass" | "warn"; detail: string } {
+  const room = `${formatBytes(free)} free`, now = `${formatBytes(used)} now`;
+  if (maxBytes !== undefined) {
+    const rest = Math.max(0, maxBytes - used);
+    const detail = `${room}; the spool may grow to ${formatBytes(maxBytes)} (--max-bytes; ${now}), ` +
+      `by ${formatBytes(rest)} more`;
+    return { verdict: rest <= free ? "pass" : "warn", detail };
+  }
+  if (maxFiles === undefined || largest === 0) {
+    const files = maxFiles === undefined ? "" : `--max-files keeps ${formatCount(maxFiles)} segments of any size; `;
+    const detail = `${room}; ${files}how large the spool gets can't be told: no --max-bytes`;
+    return { verdict: free < 2 ** 30 ? "warn" : "pass", detail };
+  }
+  const rest = Math.max(0, largest * maxFiles - used);
+  const detail =
+    `${room}; --max-files keeps ${formatCount(maxFiles)} segments of any size (${now}): were each as large as ` +
+    `the largest so far (${formatBytes(largest)}), by ${formatBytes(rest)} more; no --max-bytes bounds it`;
+  return { verdict: rest <= free && free >= 2 ** 30 ? "pass" : "warn", detail };
 }
 
 async function checkMetrics(path: string, user: string | undefined): Promise<Check> {
