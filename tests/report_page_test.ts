@@ -1,5 +1,6 @@
 /** report.html and report.md: what they show of a summary, without a browser. */
 import assert from "node:assert/strict";
+import { upperLimit } from "../src/report/bound.ts";
 import { renderHtml } from "../src/report/html.ts";
 import { renderMarkdown } from "../src/report/markdown.ts";
 import { describeAnswer } from "../src/report/screen.ts";
@@ -36,4 +37,31 @@ Deno.test("reports show what changes the meaning of a verdict beside it, on the 
     policy: { ...report.summary.policy, findings: [{ ...findings[0], decisive: undefined }] as never },
   });
   assert.doesNotMatch(page(other).split("<main>")[0]!, /as shipped/);
+});
+
+/** `hit` of so many likely-legitimate sources, all of one network. */
+function bounded(report: Assessment, hit: number, legitimate: number): Assessment {
+  const upper = upperLimit(hit, legitimate), network = { legitimate: Math.min(1, legitimate), hit: Math.min(1, hit) };
+  const by_network = { ...network, upper: upperLimit(network.hit, network.legitimate) };
+  const fp = { ...report.summary.false_positives, legitimate, hit, point: legitimate > 0 ? hit / legitimate : null };
+  const harm = { ...fp.harm, sources: hit };
+  return changed(report, { false_positives: { ...fp, harm, upper: upper && by_network.upper, by_network }, gates: [] });
+}
+
+Deno.test("a report doesn't reassure where nobody looks legitimate, nor shows a limit that says nothing", () => {
+  const texts = (report: Assessment) => [
+    page(report).split("<main>")[0]!,
+    [...renderMarkdown(report)].join("").split("\n## ")[0]!,
+    describeAnswer(report.summary),
+  ];
+  for (const text of texts(bounded(ready(), 0, 0))) {
+    assert.match(text, /unknown/);
+    assert.doesNotMatch(text, /No connection of/);
+  }
+  const [html, markdown, screen] = texts(bounded(ready(), 0, 6)) as [string, string, string];
+  for (const text of [html, markdown, screen]) assert.match(text, /0 of 6 likely-legitimate sources in 1 network/);
+  assert.match(html, /<p class="big">not bounded yet<\/p>/);
+  assert.match(markdown, /\*\*not bounded yet\*\*/);
+  assert.match(screen, /Would harm {6}not bounded yet: 0 of 6/);
+  assert.doesNotMatch(html + markdown + screen, /at most 95|≤ 95/);
 });

@@ -4,7 +4,7 @@
 import type { Range } from "../rules/ruleset.ts";
 import { formatCount, formatNumberOf, formatRange, formatRangeOf } from "../words.ts";
 import { describeNumber, describeSeconds, explainGates, percent } from "./gates.ts";
-import { listDecisive, outcomeOf, type ShownOutcome } from "./sentences.ts";
+import { describeFew, isUnbounded, listDecisive, outcomeOf, type ShownOutcome } from "./sentences.ts";
 import type { Gate, Summary } from "./summary.ts";
 
 /** Lines for a terminal, without color; the last ends with a newline. */
@@ -31,9 +31,11 @@ export function describeAnswer(summary: Summary): string {
     ),
     fp.upper === null
       ? "Would harm      unknown: no source looks likely legitimate yet (fp_bound says what that takes)"
+      : isUnbounded(fp)
+      ? `Would harm      not bounded yet: ${describeFew(fp)}`
       : `Would harm      ${formatCount(fp.hit)} of ${
         formatNumberOf(fp.legitimate, "likely-legitimate source")
-      }; at most ${percent(fp.upper)} of such (95 %)`,
+      }; at most ${percent(fp.upper)} of such (at 95 % confidence)`,
     ...summary.time_to_block.median_sec === null ? [] : [
       `Time to block   within ${describeSeconds(summary.time_to_block.median_sec)} in the median, all within ${
         describeSeconds(summary.time_to_block.max_sec!)

@@ -47,26 +47,46 @@ export function blockedHeadline({ impact, would_block_sources, traffic }: Summar
   };
 }
 
+/** A limit above this tells nothing that anybody could act on: too few sources or networks were seen for one. */
+const USELESS_LIMIT = 0.5;
+
+/** Whether there are so few likely-legitimate sources that the limit of those hit says nothing; false without any. */
+export function isUnbounded({ point, upper }: Pick<FpBound, "point" | "upper">): boolean {
+  return upper !== null && upper > USELESS_LIMIT && point! <= USELESS_LIMIT;
+}
+
+/** What the bound rests on where it says nothing: `0 of 6 likely-legitimate sources in 1 network`. */
+export function describeFew({ legitimate, hit, by_network }: FpBound): string {
+  return `${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} in ${
+    formatNumberOf(by_network.legitimate, "network")
+  }`;
+}
+
 /** Who would be harmed. */
 export function harmHeadline({ false_positives }: Summary): Headline {
   const { legitimate, hit, upper, harm } = false_positives;
-  return {
-    title: "Who would be harmed",
-    big: formatLimit(upper),
-    of: "of likely-legitimate sources, at 95\u00a0% confidence",
-    basis: [
-      legitimate === 0
-        ? "No source could be told to be likely legitimate, so the share can't be bounded."
-        : `${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} would be blocked.`,
-      harm.sources === 0
-        ? "No connection of a likely-legitimate or shared address would be blocked."
-        : `${
-          formatNumberOf(harm.sources, "likely-legitimate or shared address", "likely-legitimate or shared addresses")
-        } would lose ${formatRangeOf(harm.connections, "connection")} in ${
-          formatRangeOf(harm.blocked_minutes, "minute")
-        }.`,
-    ],
-  };
+  const basis = legitimate === 0
+    ? ["No source could be told to be likely legitimate, so the share can't be bounded."]
+    : isUnbounded(false_positives)
+    ? [`Too few for a limit that says anything: at 95\u00a0% confidence it is ${formatShare(upper)}.`]
+    : [`${formatCount(hit)} of ${formatNumberOf(legitimate, "likely-legitimate source")} would be blocked.`];
+  // Where nobody looks legitimate, that none of them would be hit says nothing.
+  if (harm.sources > 0) {
+    const who = formatNumberOf(
+      harm.sources,
+      "likely-legitimate or shared address",
+      "likely-legitimate or shared addresses",
+    );
+    basis.push(
+      `${who} would lose ${formatRangeOf(harm.connections, "connection")} in ${
+        formatRangeOf(harm.blocked_minutes, "minute")
+      }.`,
+    );
+  } else if (legitimate > 0) basis.push("No connection of a likely-legitimate or shared address would be blocked.");
+  const title = "Who would be harmed";
+  return isUnbounded(false_positives)
+    ? { title, big: "not bounded yet", of: `${describeFew(false_positives)} would be blocked`, basis }
+    : { title, big: formatLimit(upper), of: "of likely-legitimate sources, at 95\u00a0% confidence", basis };
 }
 
 /** What was not seen. */
@@ -118,9 +138,13 @@ function timeToBlockSentence({ median_sec, max_sec, let_through }: Summary["time
 }
 
 /** The bound, and what it rests on. */
-export function harmSentence({ legitimate, hit, point, upper, by_network }: FpBound): string {
+export function harmSentence(bound: FpBound): string {
+  const { legitimate, hit, point, upper, by_network } = bound;
   if (legitimate === 0) {
     return "No source could be told to be likely legitimate: who would have been harmed is unknown.";
+  }
+  if (isUnbounded(bound)) {
+    return `${describeFew(bound)} would have been blocked at least once: too few to bound the share.`;
   }
   return `Of ${formatNumberOf(legitimate, "likely-legitimate source")}, ${
     formatCount(hit)
