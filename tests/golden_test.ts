@@ -48,7 +48,8 @@ const BY_HAND: Record<string, (outcome: Outcome) => void> = {
     assert.deepEqual(sources.filter((s) => s.decision !== "pass").map((s) => s.source), ["203.0.113.5"]);
     const { default: initial, recommended } = summary.sweep!;
     assert.equal(initial.blocked_abusive_syn_share, 116_000 / 120_014);
-    assert.deepEqual([recommended!.syn_rate, recommended!.success_ratio], [158, 0.05]);
+    // Others block as much; none blocks more.
+    assert.deepEqual(recommended, initial);
     // 200 SYN/s: at 158 still all, at the next rate of the grid nothing.
     const at251 = summary.sweep!.points.find((p) => p.syn_rate === 251 && p.window_sec === 10)!;
     assert.equal(at251.blocked_abusive_syn_share, 0);

@@ -15,7 +15,7 @@ import {
   showName,
 } from "../words.ts";
 import { type Column, type Html, markup, name, renderFigure, renderSection, renderTable } from "./html_text.ts";
-import { className, impactSentence, listImpact, seenSentence } from "./sentences.ts";
+import { blockSentence, className, impactSentence, listImpact, seenSentence } from "./sentences.ts";
 import type { SourceRow, Summary } from "./summary.ts";
 
 // ------------------------------------------------------------------------------------------- what we saw
@@ -87,7 +87,8 @@ export function renderImpact(summary: Summary): Html {
   });
   const byRule = renderTable({
     caption: "By rule",
-    note: "Certain: it triggers in whatever order the packets came. Possible: it may have.",
+    note: `Certain: it triggers in whatever order the packets came. Possible: it may have. ${blockSentence(summary)}`
+      .trimEnd(),
     rows: rules,
     columns: [
       {
@@ -96,7 +97,7 @@ export function renderImpact(summary: Summary): Html {
           markup`${row.title}<small>${name(row.id)}${row.mode === "enforce" ? "" : `, ${row.mode}`}</small>`,
       },
       {
-        head: "Counters show it",
+        head: "Seen by counters",
         cell: (row) => markup`${row.coverage}${row.reason ? markup`<small>${row.reason}</small>` : undefined}`,
       },
       {

@@ -31,9 +31,11 @@ import {
 } from "./html_text.ts";
 import type { RuleSet } from "../rules/ruleset.ts";
 import {
+  blockSentence,
   formatGateLimit,
   formatGateValue,
   harmSentence,
+  keepsDefault,
   lackingDays,
   listNotCounted,
   outcomeOf,
@@ -108,7 +110,7 @@ export function renderHarm(summary: Summary): Html {
       true,
     ),
     renderPeriods(halves, days),
-    sweep ? renderSweep(sweep) : markup``,
+    sweep ? renderSweep(sweep, blockSentence(summary)) : markup``,
   );
 }
 
@@ -147,13 +149,17 @@ function renderPeriods(halves: Summary["halves"], days: Summary["days"]): Html {
   }`;
 }
 
-function renderSweep(sweep: NonNullable<Summary["sweep"]>): Html {
+function renderSweep(sweep: NonNullable<Summary["sweep"]>, block: string): Html {
   const { default: standard, recommended, fp_limit } = sweep;
   const words = recommended === null
     ? `No setting has a bound of at most ${formatShare(fp_limit)} in both halves.`
+    : keepsDefault(sweep)
+    ? `No setting with a bound of at most ${formatShare(fp_limit)} in both halves blocks more than what was tried: ${
+      describePoint(standard)
+    }. ${block}`.trimEnd()
     : `Most effective with a bound of at most ${formatShare(fp_limit)} in both halves: ${
       describePoint(recommended)
-    }. The default: ${describePoint(standard)}.`;
+    }. What was tried: ${describePoint(standard)}. ${block}`.trimEnd();
   return markup`${
     renderFigure(drawSweep(sweep), [["would", "effect, default window"], ["harm", "bound, default window"]], words)
   }${
@@ -242,7 +248,7 @@ export function renderUnseen(summary: Summary): Html {
         { head: "Time", cell: (row) => formatSpan(row.from_unix_sec, row.to_unix_sec) },
         { head: "SYN", right: true, cell: (row) => formatCount(row.syn) },
         { head: "Seen once", right: true, cell: (row) => formatShare(row.one_shot_share) },
-        { head: "Table entries a block would burn", right: true, cell: (row) => formatCount(row.entries) },
+        { head: "Table entries that blocks would take", right: true, cell: (row) => formatCount(row.entries) },
       ],
     }),
     renderTable({

@@ -21,12 +21,14 @@ import {
 import type { CandidateRule, RuleSet } from "../rules/ruleset.ts";
 import {
   blockedHeadline,
+  blockSentence,
   className,
   formatGateLimit,
   formatGateValue,
   harmHeadline,
   harmSentence,
   impactSentence,
+  keepsDefault,
   lackingDays,
   listDecisive,
   listImpact,
@@ -140,7 +142,7 @@ function* renderAbuse({ rules, top_sources, spoofing }: Summary): Generator<stri
   yield table(rules, [
     ["Rule", (row) => row.title],
     ["Mode", (row) => row.mode],
-    ["Counters show it", (row) => row.coverage],
+    ["Seen by counters", (row) => row.coverage],
     ["Triggers", ({ decisions: d }) => formatRange({ lower: d.certain, upper: d.certain + d.possible }), "right"],
     ["Sources", ({ sources: s }) => formatRange({ lower: s.certain, upper: s.possible }), "right"],
     ["SYN blocked", (row) => formatRange(row.impact.syn), "right"],
@@ -164,7 +166,7 @@ function* renderAbuse({ rules, top_sources, spoofing }: Summary): Generator<stri
     ["Time", (row) => formatSpan(row.from_unix_sec, row.to_unix_sec)],
     ["SYN", (row) => formatCount(row.syn), "right"],
     ["Seen once", (row) => formatShare(row.one_shot_share), "right"],
-    ["Table entries burnt", (row) => formatCount(row.entries), "right"],
+    ["Table entries that blocks would take", (row) => formatCount(row.entries), "right"],
   ]);
 }
 
@@ -213,9 +215,11 @@ function* renderImpact(summary: Summary): Generator<string> {
   if (sweep) {
     yield `\n### Threshold Sweep\n\nOf ${formatNumberOf(sweep.points.length, "setting")}, ${
       sweep.recommended ? "one is" : "none is"
-    } the most effective with a bound of at most ${formatShare(sweep.fp_limit)} in both halves.\n`;
-    const rows: [string, SweepPoint][] = [["default", sweep.default]];
-    if (sweep.recommended) rows.push(["recommended", sweep.recommended]);
+    } the most effective with a bound of at most ${formatShare(sweep.fp_limit)} in both halves${
+      keepsDefault(sweep) ? ": what was tried" : ""
+    }. ${escapeMarkdown(blockSentence(summary))}\n`;
+    const rows: [string, SweepPoint][] = [["what was tried", sweep.default]];
+    if (sweep.recommended && !keepsDefault(sweep)) rows.push(["recommended", sweep.recommended]);
     yield table(rows, [
       ["Setting", ([name]) => name],
       ["SYN rate", ([, row]) => `≥ ${formatRate(row.syn_rate)}`, "right"],

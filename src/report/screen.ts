@@ -4,7 +4,7 @@
 import type { Range } from "../rules/ruleset.ts";
 import { formatCount, formatNumberOf, formatRange, formatRangeOf } from "../words.ts";
 import { describeNumber, describeSeconds, explainGates, percent } from "./gates.ts";
-import { describeFew, isUnbounded, listDecisive, outcomeOf, type ShownOutcome } from "./sentences.ts";
+import { describeFew, isUnbounded, keepsDefault, listDecisive, outcomeOf, type ShownOutcome } from "./sentences.ts";
 import type { Gate, Summary } from "./summary.ts";
 
 /** Lines for a terminal, without color; the last ends with a newline. */
@@ -44,7 +44,9 @@ export function describeAnswer(summary: Summary): string {
     ...summary.spoofing.likely_spoofed
       ? [`Likely spoofed  ${percent(summary.spoofing.share_of_syn)} of SYN from sources seen once`]
       : [],
-    ...summary.sweep?.recommended
+    ...summary.sweep?.recommended && keepsDefault(summary.sweep)
+      ? ["Sweep           no setting within the limit blocks more than these thresholds"]
+      : summary.sweep?.recommended
       ? [
         `Sweep           the most effective setting within the limit, ${summary.sweep.recommended.syn_rate} SYN/s over ` +
         `${summary.sweep.recommended.window_sec} s, ratio ${summary.sweep.recommended.success_ratio}, ` +

@@ -164,6 +164,18 @@ export function unseenSentence({ evidence, limits }: Summary): string {
   }) were counted without their source. What came unwatched is in no number; what came without a source widens the upper bounds of the whole.`;
 }
 
+/** Whether the sweep found nothing that does more than what was tried. */
+export function keepsDefault({ default: standard, recommended }: NonNullable<Summary["sweep"]>): boolean {
+  return recommended !== null && recommended.window_sec === standard.window_sec &&
+    recommended.syn_rate === standard.syn_rate && recommended.success_ratio === standard.success_ratio;
+}
+
+/** How long a block lasts, which thresholds alone don't say; nothing for policies of other engines. */
+export function blockSentence({ options }: Pick<Summary, "options">): string {
+  const seconds = options["block-duration-sec"];
+  return typeof seconds === "number" ? `A block lasts ${formatDuration(seconds)} (--block-duration-sec).` : "";
+}
+
 /** How much of the SYNs comes from sources that can't be blocked to any use. */
 export function spoofingSentence(
   { one_shot_sources, one_shot_syn, share_of_syn, likely_spoofed }: Summary["spoofing"],

@@ -318,10 +318,14 @@ export function summariseSweep(
   const isDefault = (p: SweepPoint) =>
     p.window_sec === initial.windowMs / 1000 && p.syn_rate === initial.synRate &&
     p.success_ratio === initial.successRatio;
+  // What is in use already and does as much need not be changed.
+  const [best] = allowed,
+    same = allowed.find((p) => isDefault(p) && p.blocked_abusive_syn_share === best!.blocked_abusive_syn_share);
+  const recommended = same ?? best;
   return {
     points: points.map(strip),
     default: strip(points.find(isDefault)!),
-    recommended: allowed[0] ? strip(allowed[0]) : null,
+    recommended: recommended ? strip(recommended) : null,
     fp_limit: fpLimit,
   };
 }
