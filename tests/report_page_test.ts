@@ -65,3 +65,19 @@ Deno.test("a report doesn't reassure where nobody looks legitimate, nor shows a 
   assert.match(screen, /Would harm {6}not bounded yet: 0 of 6/);
   assert.doesNotMatch(html + markdown + screen, /at most 95|≤ 95/);
 });
+
+Deno.test("a rule that never triggered is said to be so, and has no verdict in red", () => {
+  const report = ready(), [rule] = report.summary.rules, none = { certain: 0, possible: 0 };
+  const idle = { ...rule!, title: "an idle rule", verdict: "NOT READY", decisions: none, sources: none } as const;
+  const html = page(changed(report, { rules: [idle] }));
+  assert.match(html, /Verdict by rule[^]*an idle rule[^]*?<td class="keep">not triggered<\/td><td><\/td>/);
+  assert.match([...renderMarkdown(changed(report, { rules: [idle] }))].join(""), /\| an idle rule \| not triggered \|/);
+  assert.doesNotMatch(
+    [...renderMarkdown(changed(report, { rules: [{ ...idle, sources: { certain: 0, possible: 1 } }] }))]
+      .join(""),
+    /not triggered/,
+  );
+  // What counters can't show may have triggered.
+  const unseen = page(changed(report, { rules: [{ ...idle, coverage: "not observable" }] }));
+  assert.doesNotMatch(unseen, /not triggered/);
+});

@@ -38,6 +38,8 @@ import {
   keepsDefault,
   lackingDays,
   listNotCounted,
+  NEVER_TRIGGERED,
+  neverTriggered,
   outcomeOf,
   OUTCOMES,
   spoofingSentence,
@@ -320,8 +322,12 @@ export function renderTherefore(summary: Summary, rules: RuleSet): Html {
       rows: summary.rules,
       columns: [
         { head: "Rule", cell: (row) => markup`${row.title}<small>${name(row.id)}</small>` },
-        { head: "Verdict", cell: (row) => renderVerdict(row.verdict), keep: true },
-        { head: "Gates that don't hold", cell: (row) => listFailures(row.gates) },
+        {
+          head: "Verdict",
+          cell: (row) => neverTriggered(row) ? NEVER_TRIGGERED : renderVerdict(row.verdict),
+          keep: true,
+        },
+        { head: "Gates that don't hold", cell: (row) => neverTriggered(row) ? "" : listFailures(row.gates) },
       ],
     }),
     renderTable({

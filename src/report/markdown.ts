@@ -33,6 +33,8 @@ import {
   listDecisive,
   listImpact,
   listNotCounted,
+  NEVER_TRIGGERED,
+  neverTriggered,
   outcomeOf,
   OUTCOMES,
   seenSentence,
@@ -278,7 +280,10 @@ function* renderReadiness(
 ): Generator<string> {
   yield `\n## 5. Readiness Judgment\n\n**${verdict}**: ${escapeMarkdown(verdict_reason)}\n`;
   yield table(gates, GATES, "summary.json", gates.length);
-  yield table(rules, [["Rule", (row) => row.title], ["Verdict", (row) => row.verdict]]);
+  yield table(rules, [["Rule", (row) => row.title], [
+    "Verdict",
+    (row) => neverTriggered(row) ? NEVER_TRIGGERED : row.verdict,
+  ]]);
   yield table(hosts, [
     ["Host", (row) => `${row.hostname} ${row.iface}`],
     ["Verdict", (row) => row.verdict],

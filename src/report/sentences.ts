@@ -224,6 +224,16 @@ export function listNotCounted(notCounted: Summary["limits"]["not_counted"]): { 
   ];
 }
 
+/** What stands for the verdict of a rule that never triggered: nothing speaks for or against it. */
+export const NEVER_TRIGGERED = "not triggered";
+
+/** Whether a rule would never have acted on anybody, not even perhaps; of one that counters can't show, nobody knows. */
+export function neverTriggered(
+  { coverage, decisions, sources }: Pick<Summary["rules"][number], "coverage" | "decisions" | "sources">,
+): boolean {
+  return coverage !== "not observable" && decisions.certain + decisions.possible + sources.possible === 0;
+}
+
 /** What is said about the policy that changes what the verdict means, a sentence each, for beside the verdict. */
 export function listDecisive({ policy }: Pick<Summary, "policy">): string[] {
   return policy.findings.filter(({ decisive }) => decisive).map(({ message }) => `Warning: ${message}.`);
