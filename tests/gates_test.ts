@@ -31,7 +31,8 @@ Deno.test("judge() never says that a number misses a limit which it reads like",
   assert.match(reason({ coverage: 0.98996 }), /^98\.996 % of the time was watched, less than the 99 % asked for/);
   assert.match(reason({ coverage: 0.99 - 1e-9 }), /^98\.9999999 % of the time/);
   assert.match(reason({ loss: 0.01002 }), /for 1\.002 % of packets, more than the 1 % that is accepted/);
-  assert.match(reason({ observedSec: 7 * 86400 - 60 }), /^6\.999 days were observed, less than the 7 days asked for/);
+  assert.match(reason({ observedSec: 7 * 86400 - 60 }), /^6 d 23 h were observed, less than the 7 d asked for/);
+  assert.match(reason({ observedSec: 7 * 86400 - 0.25 }), /^604799\.75 s were observed, less than the 7 d asked for/);
   for (let i = 1; i < 2000; i++) {
     const share = 0.99 + (i - 1000) / 1e6, shown = Number.parseFloat(percent(share, 0.99));
     assert.equal(Math.sign(shown - 99), Math.sign(i - 1000), `${share}: ${shown}`);

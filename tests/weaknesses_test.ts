@@ -138,7 +138,7 @@ Deno.test("without a legitimate source, the false-positive bound is unknown and 
   const answer = describeAnswer(summary);
   assert.match(answer, /^Would harm {6}unknown: no source looks likely legitimate yet/m);
   assert.match(answer, /used in 3 intervals, in 2 periods of 10 minutes/);
-  assert.match(answer, /^10 minutes were observed, less than the 7 days .*\. And 1 more reason: see what is unknown/m);
+  assert.match(answer, /^10 min were observed, less than the 7 d .*\. And 1 more reason: see what is unknown/m);
 });
 
 Deno.test("a rate and a ratio are of the same time, and episodes end where the source is quiet", async () => {

@@ -6,7 +6,7 @@
  * resolution is never a failure of a rule, and a count of zero in too little time is no proof of anything. Pure.
  */
 import type { Verdict } from "../rules/ruleset.ts";
-import { capitalize, formatCount, formatNumberOf, tellApart, trimFraction } from "../words.ts";
+import { capitalize, formatCount, formatDuration, formatNumberOf, tellApart, trimFraction } from "../words.ts";
 import type { GateLimits } from "./gate_limits.ts";
 import type { FpBound, Gate } from "./summary.ts";
 import { LEAST_PERIODS, LEAST_USES, PERIOD_MS } from "./tally.ts";
@@ -337,17 +337,14 @@ function describeLimit(limit: Gate["limit"], unit: Gate["unit"]): string {
   return describeValue(limit, { limit, unit });
 }
 
-/** A length of time with three significant digits, or those it takes beside a limit. */
+/**
+ * A length of time as everywhere, or with the digits it takes beside a limit that it would read like: it is rounded to
+ * seconds, and 7 d less a tenth of a second is not 7 d.
+ */
 export function describeSeconds(value: number, limit?: number): string {
-  const [inUnit, unit] = value >= 172_800
-    ? [86_400, "days"]
-    : value >= 7200
-    ? [3600, "hours"]
-    : value >= 120
-    ? [60, "minutes"]
-    : [1, "s"];
-  const amount = value / inUnit, short = Number(amount.toPrecision(3));
-  return `${limit === undefined ? short : tellApart(amount, { short, limit: trimFraction(limit / inUnit) })} ${unit}`;
+  const text = formatDuration(value);
+  if (limit === undefined || value === limit || text !== formatDuration(limit) || value > limit) return text;
+  return `${trimFraction(value)} s`;
 }
 
 /**

@@ -92,7 +92,7 @@ export function describeLimits(
   const coarsest = Math.max(0, ...watches.map((w) => w.longestMs));
   say(
     coarsest > policy.resolutionMs && options.blur > 0,
-    `Snapshots are up to ${describeSeconds(coarsest / 1000)} apart; with ` +
+    `Snapshots are up to ${describeSeconds(Number((coarsest / 1000).toPrecision(3)))} apart; with ` +
       `${describeSeconds(policy.resolutionMs / 1000)} or less, lower and upper bounds come near each other.`,
   );
   say(
