@@ -18,6 +18,7 @@ import {
   type Watcher,
   watchExport,
 } from "../s3/export.ts";
+import { listSegments } from "../segment.ts";
 import { openLedger, readLedger } from "../s3/ledger.ts";
 import policy from "../s3/policy.json" with { type: "json" };
 import type { Client } from "../s3/request.ts";
@@ -34,7 +35,10 @@ import { VERSION } from "./version.ts";
 export async function runExportS3(values: ExportValues, context: Context): Promise<number> {
   const { options, chain, connect } = prepareExport(values, context);
   if (values["print-policy"]) return printPolicy(options, context);
-  if (values["dry-run"]) return printPlan(options, values, context);
+  if (values["dry-run"]) {
+    sayOpen(options);
+    return printPlan(options, values, context);
+  }
   const client = connect();
   using ledger = openLedger(options.directory);
   if (ledger.state.unreadable > 0) {
@@ -52,6 +56,7 @@ export async function runExportS3(values: ExportValues, context: Context): Promi
       const summary = await runExport(options, world);
       watcher.clear();
       await printSummary(summary, { options, values, client, context });
+      sayOpen(options);
       return finish(summary);
     }
     const last = await watchExport(options, world, (summary) => {
@@ -195,6 +200,19 @@ async function printSummary(
   }
   for (const { path, key } of there) if (urls.has(key)) print(`${path}: ${urls.get(key)}\n`);
   print(describeSummary(summary) + "\n");
+}
+
+/** Says what of the folder itself was not meant, because lines are still added to it, and when it will be. */
+function sayOpen({ directory, selection }: ExportOptions): void {
+  if (selection.includeOpen) return;
+  const open = listSegments(directory).filter(({ state }) => state === "open");
+  if (open.length === 0) return;
+  const goes = open.length === 1 ? "it goes once it is sealed" : "they go once they are sealed";
+  log("info", `left out: ${formatNumberOf(open.length, "open segment")} (${open.at(-1)!.name}); ${goes}`, {
+    hint:
+      "the collector seals when its --rotate says so (hourly: when the hour is over) and when it ends; --include-open " +
+      "sends what is there now",
+  });
 }
 
 function describeSummary({ outcomes, bytes, seconds, target, manifestKey }: Summary): string {
