@@ -76,8 +76,9 @@ async function makeExecutable(
       if (order.kind === "compile") throw error;
       const obstacle = await findCompileObstacle(script.slice(0, script.lastIndexOf("/")), order.machine);
       if (obstacle === undefined) throw error;
-      console.error(`deno compile can't make executables here: ${obstacle}`);
-      console.error("FALLBACK: the bundle goes into Deno's own binary. It does the same; releases use --kind compile");
+      console.error(
+        `deno compile can't be used here (${obstacle}): the program goes into Deno's own binary, which runs it the same`,
+      );
     }
   }
   const runtime = order.runtime ?? await findRuntime(order.machine, root);

@@ -18,15 +18,32 @@ export function createBar(what: string): Bar {
       const now = performance.now();
       if (!terminal || now - shown < 100) return;
       shown = now;
-      const line = share === undefined
-        ? `\r${count}  ${((now - start) / 1000).toFixed(0)} s  ${what}`
-        : `\r${drawShare(share)}  ${count}  ${share > 0 ? sayLeft((now - start) / share * (1 - share)) : ""}  ${what}`;
-      Deno.stderr.writeSync(encoder.encode(line.slice(0, Math.max(20, Deno.consoleSize().columns - 1)) + "\x1b[K"));
+      const line = barLine({ what, share, count, elapsedMs: now - start, columns: Deno.consoleSize().columns });
+      Deno.stderr.writeSync(encoder.encode(`\r${line}\x1b[K`));
     },
     clear() {
       if (terminal && shown > start) Deno.stderr.writeSync(encoder.encode("\r\x1b[K"));
     },
   };
+}
+
+/** The line, what it is about first: one command may show several, one after another. */
+export function barLine(
+  { what, share, count, elapsedMs, columns }: {
+    what: string;
+    share: number | undefined;
+    count: string;
+    elapsedMs: number;
+    columns: number;
+  },
+): string {
+  const time = share === undefined
+    ? `${(elapsedMs / 1000).toFixed(0)} s`
+    : share > 0
+    ? sayLeft(elapsedMs / share * (1 - share))
+    : "";
+  const parts = [what, share === undefined ? "" : drawShare(share), count, time].filter(Boolean);
+  return parts.join("  ").slice(0, Math.max(20, columns - 1));
 }
 
 function drawShare(share: number): string {

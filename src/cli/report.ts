@@ -56,7 +56,7 @@ export async function runReport(
     return 0;
   }
   const native = nativeOptions(values, allowlist);
-  const bar = showIntervals(evidence, "simulating");
+  const bar = showIntervals(evidence, "judging");
   const assessment = await assess(evidence, nativePolicy(native), {
     ...assessOptions(values, { native, allowlist, environment }),
     observe: thread.observe,
