@@ -205,7 +205,7 @@ async function reportFrom(url: string, args: string[], env: Record<string, strin
   let said = "";
   for await (const text of process.stderr.pipeThrough(new TextDecoderStream())) {
     said += text;
-    if (said.includes("hint: ")) break;
+    if (/hint: |no answer yet.*\n/.test(said)) break;
   }
   process.kill("SIGTERM");
   await process.status;
@@ -222,6 +222,12 @@ Deno.test("report says at once which server gives no answer, and suspects a miss
     /warning: bucket\.s3\.us-east-1\.amazonaws\.com: .*; trying again at once, and up to 8 times in all/,
   );
   assert.match(aws, /hint: no --s3-endpoint was given, so this is AWS/);
+});
+
+Deno.test("report says after 5 s that a server which takes the request gives no answer", async () => {
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const said = await reportFrom("s3://bucket/p/", ["--s3-endpoint", `http://127.0.0.1:${silent.addr.port}`], {});
+  assert.match(said, /warning: 127\.0\.0\.1:\d+: no answer yet; waiting for up to 1 min/);
 });
 
 Deno.test("send() says once that the server is not there, and the error names options of the command that asks", async () => {
