@@ -1,5 +1,6 @@
 /** Numbers, times and names for people, and text that stays text in HTML, Markdown and SVG. */
 import assert from "node:assert/strict";
+import { bindNumbers } from "../src/report/html_text.ts";
 import { escapeHtml, escapeMarkdown } from "../src/escape.ts";
 import {
   formatBytes,
@@ -132,6 +133,17 @@ Deno.test("showName() shows what a name hides, shortens it, and takes no longer 
   assert.ok(performance.now() - start < 1000);
 });
 
+Deno.test("bindNumbers() joins numbers with their units and signs in text, and leaves tags, styles and names alone", () => {
+  const said =
+    `<p title="5 s">at most 30 s), 2.71 MiB, ≤ 1 %, 7 d on 1 interface, 158 SYN/s, 00:00 UTC, 12 d-sites</p>`;
+  const bound =
+    `<p title="5 s">at most 30_s), 2.71_MiB, ≤_1_%, 7_d on 1 interface, 158_SYN/s, 00:00_UTC, 12 d-sites</p>`;
+  assert.equal(bindNumbers(said), bound.replaceAll("_", "\u00a0"));
+  const kept =
+    `<style>a { margin: 1 s }</style><script>1 < 2 && 3 % 2</script><span class="mono">10 s</span><svg d="M2 6 h 5">`;
+  assert.equal(bindNumbers(kept), kept);
+});
+
 Deno.test("escapeHtml() leaves no character that begins markup or ends an attribute", () => {
   assert.equal(escapeHtml(`<a href='x' title="y">&amp;`), "&lt;a href=&#39;x&#39; title=&quot;y&quot;&gt;&amp;amp;");
 });
@@ -203,7 +215,10 @@ Deno.test("renderHtml() is the same twice, balanced, without a style attribute o
 Deno.test("renderHtml() shows each number of the first screen with its bounds", () => {
   const text = [...renderHtml(notReady())].join("");
   for (
-    const [title, number] of [["What would be blocked", "82.3–94.5\u00a0%"], ["Who would be harmed", "≤ 1.1\u00a0%"], [
+    const [title, number] of [["What would be blocked", "82.3–94.5\u00a0%"], [
+      "Who would be harmed",
+      "≤\u00a01.1\u00a0%",
+    ], [
       "What was not seen",
       "3.6\u00a0%",
     ]]

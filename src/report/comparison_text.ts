@@ -15,7 +15,7 @@ import {
   formatSpan,
   formatTime,
 } from "../words.ts";
-import { type Html, markup, name, renderTable, trusted, verdictClass } from "./html_text.ts";
+import { bindNumbers, type Html, markup, name, renderTable, trusted, verdictClass } from "./html_text.ts";
 import { renderHead } from "./page.ts";
 
 /** Changed sources that the texts show; comparison.json has more. */
@@ -157,6 +157,10 @@ export function* renderComparisonMarkdown(comparison: Comparison): Generator<str
 
 /** The comparison as a page that needs nothing else, in pieces. */
 export function* renderComparisonHtml(comparison: Comparison): Generator<string> {
+  for (const piece of renderPieces(comparison)) yield bindNumbers(piece);
+}
+
+function* renderPieces(comparison: Comparison): Generator<string> {
   const { policies, pairs } = comparison;
   yield renderHead(`IBSR: ${formatNumberOf(policies.length, "policy", "policies")} compared`).html;
   yield markup`<header>
@@ -198,7 +202,7 @@ lower and upper bounds that hold for every order of the packets. comparison.json
 /** A bar a policy: the share of SYN it would drop. */
 function renderShares(policies: readonly PolicyColumn[]): Html {
   const bars = policies.map((policy) =>
-    markup`<p>${name(policy.name)}: ${formatRange(policy.impact.share.syn, formatShare)} of SYN</p>
+    markup`<p class="bar">${name(policy.name)}: ${formatRange(policy.impact.share.syn, formatShare)} of SYN</p>
 ${trusted(drawBounds({ ...policy.impact.share.syn, most: 1, kind: "would" }))}
 `
   );

@@ -6,7 +6,7 @@
 import script from "./page.js" with { type: "text" };
 import { drawBounds } from "./charts.ts";
 import { capitalize, formatNumberOf, formatSpan, formatTime } from "../words.ts";
-import { type Html, markup, name, renderOutcome, trusted, verdictClass } from "./html_text.ts";
+import { bindNumbers, type Html, markup, name, renderOutcome, trusted, verdictClass } from "./html_text.ts";
 import { renderImpact, renderSeen } from "./html_evidence.ts";
 import { renderHarm, renderTherefore, renderUnseen } from "./html_judgment.ts";
 import { renderHead } from "./page.ts";
@@ -28,7 +28,11 @@ import type { Assessment, Gate, Summary } from "./summary.ts";
  *
  * @param assessment Only its summary and its rules are read; the most blocked sources are in the summary.
  */
-export function* renderHtml({ summary, rules }: Assessment): Generator<string> {
+export function* renderHtml(assessment: Assessment): Generator<string> {
+  for (const piece of renderPieces(assessment)) yield bindNumbers(piece);
+}
+
+function* renderPieces({ summary, rules }: Assessment): Generator<string> {
   const title = `${summary.verdict} · IBSR report · ${
     formatSpan(summary.evidence.start_unix_sec, summary.evidence.end_unix_sec)
   }`;

@@ -171,7 +171,7 @@ function renderSweep(sweep: NonNullable<Summary["sweep"]>, block: string): Html 
         caption: "Threshold sweep",
         rows: sweep.points,
         columns: [
-          { head: "SYN rate", cell: (row) => `≥ ${formatRate(row.syn_rate)}` },
+          { head: "SYN rate", cell: (row) => `≥ ${formatRate(row.syn_rate)}`, keep: true },
           { head: "Handshake ratio", right: true, cell: (row) => `≤ ${formatRatio(row.success_ratio)}` },
           { head: "Window", right: true, cell: (row) => formatDuration(row.window_sec) },
           {
@@ -247,7 +247,7 @@ export function renderUnseen(summary: Summary): Html {
       caption: "Floods, and how much of each comes from sources seen once",
       rows: spoofing.episodes,
       columns: [
-        { head: "Time", cell: (row) => formatSpan(row.from_unix_sec, row.to_unix_sec) },
+        { head: "Time", cell: (row) => formatSpan(row.from_unix_sec, row.to_unix_sec), keep: true },
         { head: "SYN", right: true, cell: (row) => formatCount(row.syn) },
         { head: "Seen once", right: true, cell: (row) => formatShare(row.one_shot_share) },
         { head: "Table entries that blocks would take", right: true, cell: (row) => formatCount(row.entries) },
@@ -278,7 +278,7 @@ export function renderUnseen(summary: Summary): Html {
         rows: gaps.sort((a, b) => b.to_unix_sec - b.from_unix_sec - (a.to_unix_sec - a.from_unix_sec)),
         columns: [
           { head: "Stream", cell: (row) => markup`${name(row.hostname)} ${name(row.iface)}` },
-          { head: "Time", cell: (row) => formatSpan(row.from_unix_sec, row.to_unix_sec) },
+          { head: "Time", cell: (row) => formatSpan(row.from_unix_sec, row.to_unix_sec), keep: true },
           { head: "Length", right: true, cell: (row) => formatDuration(row.to_unix_sec - row.from_unix_sec) },
           { head: "", cell: (row) => row.restart ? "restart" : "" },
         ],

@@ -26,6 +26,15 @@ function render(part: Part): string {
   return escapeHtml(showText(String(part)));
 }
 
+// Style, script and foreign names stay as they are, and so do tags; all else is text, in which "<" is an entity.
+const PIECES = /<(style|script)>.*?<\/\1>|<span class="mono">[^<]*<\/span>|<[^>]*>|[^<]+/gs;
+const UNITS = /(?<=\d) (?=(?:%|d|h|min|s|ms|µs|ns|[KMGTPE]iB|B|KB|MB|GB|SYN|UTC)(?![\w-]))|(?<=[≤≥]) (?=\d)/g;
+
+/** A page, or a piece of one, whose lines break neither between a number and its unit nor between a sign and its number. */
+export function bindNumbers(html: string): string {
+  return html.replaceAll(PIECES, (piece) => piece.startsWith("<") ? piece : piece.replaceAll(UNITS, "\u00a0"));
+}
+
 /** Markup made elsewhere: SVG of charts, the style and the script of the page. */
 export function trusted(html: string): Html {
   return { html };

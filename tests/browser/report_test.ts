@@ -60,6 +60,35 @@ testWith(
     }),
 );
 
+testWith(
+  "browser",
+  "report.html on a phone has tables of lines, not of words, with a shade where more is to the right",
+  () =>
+    inBrowser(async (open) => {
+      for (const make of [ready, notReady, fleet]) {
+        const page = await open(make(), { width: 390, height: 844 });
+        const tables = await page.evaluate<{ caption: string; lines: number; scrolls: boolean; shades: number }[]>(`
+        [...document.querySelectorAll(".table")].filter((box) => box.clientHeight > 0).map((box) => ({
+          caption: box.ariaLabel,
+          lines: Math.max(...[...box.querySelectorAll("th,td")].map((cell) => cell.clientHeight)) / 18,
+          scrolls: box.scrollWidth > box.clientWidth,
+          shades: getComputedStyle(box).backgroundAttachment.split(", ").filter((how) => how === "scroll").length,
+        }))`);
+        assert.ok(tables.some(({ scrolls }) => scrolls));
+        for (const { caption, lines, shades } of tables) {
+          assert.ok(lines < 9, `${caption}: a cell of ${lines} lines`);
+          assert.equal(shades, 2, caption);
+        }
+        // No line ends between a number and its unit.
+        assert.doesNotMatch(
+          await page.evaluate<string>("document.querySelector('header').innerText"),
+          /\d (%|s|MiB)(?!\w)/,
+        );
+        await page.close();
+      }
+    }),
+);
+
 testWith("browser", "A page that requests, logs, asks and overflows is seen to do so", async () => {
   const folder = await Deno.makeTempDir(), url = `file://${folder}/bad.html`;
   const bad = `<img src="beside.png"><p style="width:2000px">wide</p><script>console.log("x"); alert(1)</script>`;
