@@ -31,6 +31,11 @@ export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environm
       hint: `formats with one: ${FORMATS.filter((f) => f.can.shadow).map((f) => f.name).join(", ")}`,
     });
   }
+  if (values["block-duration-sec"] !== undefined && !format.can.expiry) {
+    throw new IbsrError("usage", `Cannot say how long entries last: ${format.name} has no end for them`, {
+      hint: `formats with one: ${FORMATS.filter((f) => f.can.expiry).map((f) => f.name).join(", ")}`,
+    });
+  }
   const set = parseRuleSet(readWhole(values.from, { mostBytes: MAX_BYTES }), values.from);
   const hostChecked = !values["no-host-check"];
   const plan = normalise(set, {
