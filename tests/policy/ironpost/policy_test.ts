@@ -457,7 +457,7 @@ Deno.test("packets that no counter holds take the certainty from SYN-flood alert
   const partial = simulate(policy, cut(packets, 1000, { notCounted: elsewhere, ports: [80] }));
   assert.deepEqual(partial.steps.flatMap((s) => s.decisions).map((d) => d.certain), [false]);
   assert.match(partial.findings.map((f) => f.message).join("\n"), /TCP that no source's counters hold/);
-  assert.match(partial.findings.map((f) => f.message).join("\n"), /port_scan is not observable: 1 ports were counted/);
+  assert.match(partial.findings.map((f) => f.message).join("\n"), /port_scan is not observable: 1 port was counted/);
 });
 
 Deno.test("IPv6 sources are left alone, as the engine does, and counted", () => {
