@@ -56,7 +56,12 @@ export function nativePolicy(options: NativeOptions): Policy {
   return {
     engine: "ibsr",
     rules: [
-      rule("syn_flood", `at least ${options.synRate} SYN/s over ${seconds} s, at most ${options.successRatio} used`),
+      rule(
+        "syn_flood",
+        `at least ${options.synRate} SYN/s over ${seconds} s, at most ${
+          Number((100 * options.successRatio).toPrecision(6))
+        } % of these connections used`,
+      ),
       rule("volumetric", `two of three over ${seconds} s: ${describeVolume(options)}`),
       rule("port_sweep", `at least ${options.sweepPorts} monitored ports within ${seconds} s`),
     ],
