@@ -18,8 +18,11 @@ async function runCheck(name: string, args: string[]): Promise<void> {
   counts[success ? "passed" : "failed"]++;
 }
 
-/** Runs tests, shows their output as it comes, and adds up the runner's own counts. */
-async function runTests(args: string[]): Promise<void> {
+/** Runs tests, shows their output as it comes or, of two runs at a time, at the end, and adds up the runner's own counts. */
+async function runTests(
+  args: string[],
+  { shown = "at once" }: { shown?: "at once" | "at the end" } = {},
+): Promise<void> {
   const child = new Deno.Command(deno, {
     args: ["test", "--quiet", "--no-prompt", "--allow-all", ...args],
     cwd: root,
@@ -27,9 +30,11 @@ async function runTests(args: string[]): Promise<void> {
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  let summary: RegExpExecArray | null = null, rest = "";
+  const show = async (text: string) => void await Deno.stdout.write(new TextEncoder().encode(text));
+  let summary: RegExpExecArray | null = null, rest = "", kept = "";
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    await Deno.stdout.write(new TextEncoder().encode(text));
+    if (shown === "at once") await show(text);
+    else kept += text;
     const lines = (rest + text).split("\n");
     rest = lines.pop()!;
     for (const line of lines) {
@@ -40,6 +45,7 @@ async function runTests(args: string[]): Promise<void> {
           summary;
     }
   }
+  await show(kept);
   const { success } = await child.status;
   const [, passed = "0", failed = "0", ignored = "0"] = summary ?? [];
   counts.passed += Number(passed);
@@ -64,12 +70,19 @@ if (Deno.args.length > 0) {
   await runCheck("deno task fmt", ["task", "fmt"]);
   await runCheck("deno task lint", ["task", "lint"]);
   await runCheck("deno task check", ["task", "check"]);
-  // Tests on the kernel measure and share two CPUs with what they measure, as does a browser: one at a time. A process
-  // has one embedded SQL engine.
-  const tests = listTests("tests");
-  const alone = tests.filter((path) => /^tests\/((browser|kernel|cli|compile|fleet)\/|docs_test)/.test(path));
-  await runTests(["--parallel", ...tests.filter((path) => !alone.includes(path))]);
-  await runTests(alone);
+  const left = new Set(listTests("tests"));
+  const take = (pattern: RegExp) => {
+    const found = [...left].filter((path) => pattern.test(path));
+    for (const path of found) left.delete(path);
+    return found;
+  };
+  // What measures shares two CPUs with what it measures, and has them to itself.
+  const measuring = take(/^tests\/(kernel\/(attach|bench|clock|collect|fidelity|outage|soak|xdp)|compile\/start)_test/);
+  // What has a kernel, a browser, a machine or an SQL engine, of which a process has one: two runs beside each other.
+  const kernel = take(/^tests\/(kernel|fleet)\//), program = take(/^tests\/((browser|cli|compile)\/|docs_test)/);
+  await runTests(["--parallel", ...left]);
+  await Promise.all([runTests(kernel), runTests(program, { shown: "at the end" })]);
+  await runTests(measuring);
 }
 
 const skipped = counts.ignored > 0 ? `, ${counts.ignored} skipped` : "";
