@@ -20,14 +20,15 @@ import { countersOf, START_MS } from "./segments.ts";
 
 const ROUNDS = 3, SOURCES = 1_000, LENGTH_MS = 10_000, DISTINCT = 100;
 /** For the rates, and the intervals of a week. */
-const INTERVALS = 2_000, WEEK = 7 * 8_640;
+const INTERVALS = 2_000, WEEK = 7 * 8_640, WEEK_GOAL_S = 60;
 
 export const SIMULATION: Section = {
   name: "simulation",
   title: "A simulation",
-  about: `Each engine's policy on ${SOURCES.toLocaleString("en-US")} sources every ten seconds (one in twenty ` +
-    "floods), in a process of its own. A judgement is what the engine would have dropped of a source and port in an " +
-    "interval, at least and at most. The week is a whole assessment by the default policy: simulation, classes, sweep.",
+  about: `Policies of each engine and kind on ${SOURCES.toLocaleString("en-US")} sources every ten seconds (one in ` +
+    "twenty floods), in a process of its own. A judgement is what the engine would have dropped of a source and port " +
+    `in an interval, at least and at most; the goal is the rate at which a week takes ${WEEK_GOAL_S} s. The week is a ` +
+    "whole assessment by the default policy: simulation, classes, sweep.",
   async run() {
     const rates: Record<string, number[]> = {}, weeks: Week[] = [];
     for (let round = 0; round < ROUNDS; round++) {
@@ -38,13 +39,13 @@ export const SIMULATION: Section = {
       if (round < 3) weeks.push(await runApart<Week>(import.meta.filename!, ["week"], [V8_FLAGS]));
     }
     const rows: Row[] = Object.entries(rates).map(([name, ours]) => ({
-      ...{ what: name, unit: "judgements/s", ours },
+      ...{ what: name, unit: "judgements/s", ours, goal: { of: "median", atLeast: WEEK * SOURCES / WEEK_GOAL_S } },
       ...(name === "native" ? {} : { comparedTo: { what: "native", theirs: rates.native! } }),
     }));
     const what = `a week, ${WEEK.toLocaleString("en-US")} intervals`;
     return [
       ...rows,
-      { what, unit: "s", ours: weeks.map(({ seconds }) => seconds), goal: { of: "median", atMost: 60 } },
+      { what, unit: "s", ours: weeks.map(({ seconds }) => seconds), goal: { of: "median", atMost: WEEK_GOAL_S } },
       { what: `${what}, peak RSS`, unit: "MB", ours: weeks.map((week) => week.peakMb) },
     ];
   },
