@@ -45,11 +45,14 @@ export function replaceFile(path: string, text: string): void {
   }
 }
 
-function removeIfThere(path: string): void {
+/** Removes a file; returns whether there was one. */
+export function removeIfThere(path: string): boolean {
   try {
     Deno.removeSync(path);
+    return true;
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Files that options name, read whole: policies, rules, allowlists. Each has a limit, and a pipe is as good as a file.
  */
+import { Buffer } from "node:buffer";
 import { createPrefixSet, parseAllowlist, type PrefixSet } from "../allowlist.ts";
 import { type ErrorKind, IbsrError, reason } from "../errors.ts";
 import { log } from "../log.ts";
@@ -30,13 +31,7 @@ export function readWhole(
       length += n;
       if (length > mostBytes) throw new Error(`it has more than ${mostBytes} bytes`);
     }
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    return bytes;
+    return Buffer.concat(chunks, length);
   } catch (cause) {
     throw new IbsrError(kind, `Cannot read ${what}: ${reason(cause)}`, { cause });
   }

@@ -3,7 +3,7 @@
  * nothing is enabled, started or stopped, and the next command is printed instead.
  */
 import { IbsrError, reason } from "../errors.ts";
-import { parentOf, replaceFile } from "../files.ts";
+import { parentOf, removeIfThere, replaceFile } from "../files.ts";
 import { isStateDirectory, renderUnits, type Unit } from "../systemd.ts";
 import { choosePorts } from "./collect.ts";
 import type { Context } from "./command.ts";
@@ -163,10 +163,8 @@ function write(path: string, text: string): void {
 
 function remove(path: string): boolean {
   try {
-    Deno.removeSync(path);
-    return true;
+    return removeIfThere(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return false;
     throw fileError(`remove ${path}`, cause);
   }
 }

@@ -6,7 +6,7 @@
  * and one without it holds none. Nothing else in the folder is touched.
  */
 import { createHash } from "node:crypto";
-import { attempt, syncDirectory, writeAll } from "../files.ts";
+import { attempt, removeIfThere, syncDirectory, writeAll } from "../files.ts";
 import type { Comparison } from "./compare.ts";
 import { renderComparisonHtml, renderComparisonMarkdown } from "./comparison_text.ts";
 import {
@@ -174,12 +174,4 @@ function openFile(name: string, { working, action }: { working: string; action: 
     },
     close: () => file.close(),
   };
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
