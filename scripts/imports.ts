@@ -25,6 +25,7 @@ const PURE = [
   "src/allowlist.ts",
   "src/convert.ts",
   "src/counters.ts",
+  "src/decompress.ts",
   "src/elf.ts",
   "src/escape.ts",
   "src/evidence/",

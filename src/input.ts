@@ -1,10 +1,8 @@
 /**
  * Opens what a user names as input: files and folders of segments, plain or compressed, in the order of time.
  */
-import { Readable, type Transform } from "node:stream";
-import { createGunzip, createZstdDecompress } from "node:zlib";
+import { decompress } from "./decompress.ts";
 import { IbsrError, reason } from "./errors.ts";
-import { startFrames } from "./zstd.ts";
 
 /** One file of snapshots. */
 export interface Input {
@@ -98,56 +96,9 @@ export function makeInput(
         await Promise.all(waiting);
         return;
       }
-      const chunks = readCopied(open(Infinity), stored);
-      yield* path.endsWith(".gz") ? decompress(chunks, createGunzip()) : decompressFrames(chunks);
+      yield* decompress(readCopied(open(Infinity), stored), path.endsWith(".gz") ? "gzip" : "zstd");
     },
   };
-}
-
-/** @throws {IbsrError} `data`, if it can't be decompressed. */
-async function* decompress(
-  chunks: AsyncIterable<Uint8Array>,
-  decompressor: Transform,
-): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let failure: { cause: unknown } | undefined;
-  const file = Readable.from(chunks, { objectMode: false });
-  file.on("error", (cause) => {
-    failure = { cause };
-    decompressor.destroy(cause);
-  });
-  try {
-    yield* file.pipe(decompressor);
-  } catch (cause) {
-    if (failure) throw failure.cause;
-    throw new IbsrError("data", `it can't be decompressed: ${reason(cause)}`, { cause });
-  }
-}
-
-/** Zstandard, frame by frame. */
-async function* decompressFrames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const walker = startFrames(), source = chunks[Symbol.asyncIterator]();
-  let rest: Uint8Array | undefined = new Uint8Array(0);
-  const fill = async () => {
-    while (rest?.length === 0) {
-      const { done, value } = await source.next();
-      rest = done ? undefined : value;
-    }
-    return rest;
-  };
-  const frame = async function* () {
-    for (let bytes; (bytes = await fill()) !== undefined;) {
-      const { taken, ended } = walker.walk(bytes);
-      rest = bytes.subarray(taken);
-      yield bytes.subarray(0, taken);
-      if (ended) return;
-    }
-  };
-  try {
-    while (await fill()) yield* decompress(frame(), createZstdDecompress());
-    if (walker.inside) throw new IbsrError("data", "it can't be decompressed: it ends early");
-  } finally {
-    await source.return?.();
-  }
 }
 
 /** The chunks, each handed to `stored`, too. */

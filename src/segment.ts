@@ -14,10 +14,12 @@
  *
  * Nothing here needs the spool's lock; who changes a file holds it.
  */
+import { Buffer } from "node:buffer";
 import { createReadStream, createWriteStream } from "node:fs";
 import { PassThrough, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { constants, createGunzip, createGzip, createZstdCompress, createZstdDecompress } from "node:zlib";
+import { constants, createGzip, createZstdCompress } from "node:zlib";
+import { decompress } from "./decompress.ts";
 import { IbsrError } from "./errors.ts";
 import { attempt } from "./files.ts";
 import { compareTexts } from "./words.ts";
@@ -180,15 +182,14 @@ export async function isSame(
   signal: AbortSignal,
 ): Promise<boolean> {
   using file = Deno.openSync(original);
-  let same = true, length = 0;
-  await pipeline(createReadStream(stored.path), decompressor(stored.compression), async (chunks) => {
-    for await (const chunk of chunks) {
-      const expected = new Uint8Array(chunk.length);
-      same &&= readAll(file, expected) && chunk.equals(expected);
-      length += chunk.length;
-    }
-  }, { signal });
-  return same && length === file.statSync().size;
+  const { compression } = stored, chunks = createReadStream(stored.path, { signal });
+  let length = 0;
+  for await (const chunk of compression === "none" ? chunks : decompress(chunks, compression)) {
+    const expected = Buffer.alloc(chunk.length);
+    if (!readAll(file, expected) || !expected.equals(chunk)) return false;
+    length += chunk.length;
+  }
+  return length === file.statSync().size;
 }
 
 function compressor(compression: Compression): Transform {
@@ -196,11 +197,6 @@ function compressor(compression: Compression): Transform {
   if (compression === "gzip") return createGzip();
   const { ZSTD_c_compressionLevel: level, ZSTD_c_checksumFlag: checksum } = constants;
   return createZstdCompress({ params: { [level]: 3, [checksum]: 1 } });
-}
-
-function decompressor(compression: Compression): Transform {
-  if (compression === "none") return new PassThrough();
-  return compression === "gzip" ? createGunzip() : createZstdDecompress();
 }
 
 /** Fills `into`; returns whether the file was long enough. */

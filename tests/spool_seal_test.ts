@@ -51,6 +51,20 @@ for (const [compress, suffix, magic] of [["zstd", ".zst", "28b52ffd"], ["gzip", 
   );
 
   Deno.test(
+    `seal() reads a ${compress}-compressed segment back whatever of it is decompressed before the file's end is met`,
+    withDirectory(async (directory) => {
+      using spool = open(directory, { compress });
+      for (let hour = 1; hour <= 20; hour++) {
+        // Hardly compressible: the last of it is decompressed in no time.
+        const text = crypto.getRandomValues(new Uint8Array(20_000)).toHex(), at = AT + hour * HOUR;
+        await spool.append(line(text), { at });
+        const { sealed, warnings } = await spool.seal(at + HOUR);
+        assert.deepEqual([sealed.map(({ compression }) => compression), warnings], [[compress], []]);
+      }
+    }),
+  );
+
+  Deno.test(
     `openSpool() and seal() finish a ${compress} compression, wherever it stopped`,
     withDirectory(async (directory) => {
       const content = "one\ntwo\n", bytes = encoder.encode(content);
