@@ -77,11 +77,13 @@ function splitRuns(points: readonly TimelinePoint[]): TimelinePoint[][] {
 
 /** SYN over time, what would be blocked of it, and below it when each stream was watched. */
 export function drawTimeline({ timeline, evidence }: Summary): Drawing {
-  const [first] = timeline, equal = timeline.every((p) => spanOf(p) === spanOf(first!));
+  const spans = timeline.map((p) => p.to_unix_sec - p.from_unix_sec), longest = Math.max(0, ...spans);
+  // The first and the last may be shorter than the others.
+  const unit = formatDuration(longest) + (spans.every((span) => span === longest) ? "" : ", less at the ends");
   // A flood is a hundred times the traffic of every day, which would not be seen beside it.
   const sizes = timeline.map((p) => p.syn).sort((a, b) => a - b), middle = sizes[sizes.length >> 1] ?? 0;
   const rooted = middle > 0 && sizes.at(-1)! > 15 * middle;
-  const shown = evidence.streams.slice(0, STREAMS_SHOWN), unit = equal ? formatDuration(spanOf(first)) : "span";
+  const shown = evidence.streams.slice(0, STREAMS_SHOWN);
   return {
     id: "timeline",
     title: "Connection attempts over time",
@@ -147,10 +149,6 @@ function rootedTicks(top: number, y: (value: number) => number): number[] {
     if (ticks.every((other) => Math.abs(y(other) - y(tick)) > 24)) ticks.push(tick);
   }
   return ticks;
-}
-
-function spanOf(point: TimelinePoint | undefined): number {
-  return point ? point.to_unix_sec - point.from_unix_sec : 0;
 }
 
 /** One stream's name, and the strip of time it was watched. */
