@@ -27,6 +27,9 @@ import { compareTexts } from "./words.ts";
 /** How a sealed segment is stored. */
 export type Compression = "none" | "zstd" | "gzip";
 
+/** When a segment ends: with the UTC hour, with the UTC day, or at a size (in bytes) and with the UTC day. */
+export type Rotation = "hourly" | "daily" | number;
+
 /** What a segment's name says. */
 export interface SegmentName {
   /** Start of the UTC hour of its first snapshot, in milliseconds since 1970. */
@@ -52,6 +55,9 @@ export type SegmentFile = Segment & { temporary: boolean };
 
 const NAME = /^snapshot_(\d{4})(\d\d)(\d\d)(\d\d)(?:_(\d{4,}))?(\.open)?\.jsonl(\.zst|\.gz)?(\.tmp)?$/;
 const NEWLINE = 10;
+/** An hour in milliseconds. */
+export const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 /** File name endings, by compression. */
 export const SUFFIX = { none: "", zstd: ".zst", gzip: ".gz" } as const satisfies Record<Compression, string>;
@@ -129,6 +135,22 @@ export function parseSegmentName(name: string): (SegmentName & { temporary: bool
   };
   // A name that we would write otherwise (hour 24, number 0000) is a stranger's.
   return render(parsed) + (temporary ?? "") === name ? parsed : undefined;
+}
+
+/** The start of the unit that a time is in. */
+export function floorTo(at: number, unitMs: number): number {
+  return Math.floor(at / unitMs) * unitMs;
+}
+
+/** Whether a snapshot of that time goes into the segment. */
+export function covers(segment: Segment, at: number, rotate: Rotation): boolean {
+  if (rotate === "hourly") return segment.start === floorTo(at, HOUR_MS);
+  return floorTo(segment.start, DAY_MS) === floorTo(at, DAY_MS) && (rotate === "daily" || segment.bytes < rotate);
+}
+
+/** When the segment's last snapshot is at the latest. */
+export function endOf(segment: Segment, rotate: Rotation): number {
+  return rotate === "hourly" ? segment.start + HOUR_MS : floorTo(segment.start, DAY_MS) + DAY_MS;
 }
 
 /**

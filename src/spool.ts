@@ -18,31 +18,23 @@
 import { appendLine, makeParts, type Parts } from "./append.ts";
 import { IbsrError, reason } from "./errors.ts";
 import { attempt, parentOf, syncDirectory, writeAll } from "./files.ts";
+import { type Limits, prune, type Pruned } from "./prune.ts";
 import {
   compressFile,
   type Compression,
+  covers,
   cutUnfinished,
   describe,
+  floorTo,
+  HOUR_MS,
   isSame,
   isTwin,
   render,
+  type Rotation,
   scan,
   type Segment,
   SUFFIX,
 } from "./segment.ts";
-
-/** When a segment ends: with the UTC hour, with the UTC day, or at a size (in bytes) and with the UTC day. */
-export type Rotation = "hourly" | "daily" | number;
-
-/** What is kept. A limit left out is no limit. */
-export interface Limits {
-  /** Most segments, open ones included. */
-  maxFiles?: number | undefined;
-  /** Most seconds since a segment's hour (or, unless rotation is hourly, its day) ended. */
-  maxAgeSec?: number | undefined;
-  /** Most bytes of all segments, open ones included. */
-  maxBytes?: number | undefined;
-}
 
 /** How a spool is kept. */
 export interface SpoolOptions extends Limits {
@@ -66,14 +58,6 @@ export interface Sealed {
   warnings: string[];
 }
 
-/** What `prune()` did. */
-export interface Pruned {
-  deleted: Segment[];
-  /** One sentence for each segment deleted before it was uploaded, or that could not be deleted. */
-  warnings: string[];
-}
-
-const HOUR_MS = 3_600_000, DAY_MS = 24 * HOUR_MS;
 const STATUS_BYTES = 1 << 20;
 const FILE_MODE = 0o640, DIRECTORY_MODE = 0o750;
 
@@ -87,7 +71,7 @@ export function openSpool(directory: string, options: SpoolOptions): Spool {
   return new Spool(directory, options);
 }
 
-export type { Spool };
+export type { Limits, Spool };
 
 /** A locked spool. Disposing of it gives the lock back and leaves the open segment to the next run: seal first. */
 class Spool implements Disposable {
@@ -194,39 +178,10 @@ class Spool implements Disposable {
    * @throws {IbsrError} `storage` or `permission`, if the directory cannot be read.
    */
   prune(at: number): Pruned {
-    const { maxFiles = Infinity, maxAgeSec = Infinity, maxBytes = Infinity, isUploaded } = this.#options;
-    const scanned = attempt(`prune spool "${this.#directory}"`, () => {
+    return attempt(`prune spool "${this.#directory}"`, () => {
       this.#closed.throwIfAborted();
-      return scan(this.#directory);
+      return prune(this.#directory, this.#options, at);
     });
-    const all = scanned.filter((file) => !file.temporary);
-    let files = all.length, bytes = all.reduce((sum, segment) => sum + segment.bytes, 0);
-    const deleted: Segment[] = [], warnings: string[] = [], waiting: Segment[] = [];
-    const remove = (segment: Segment): boolean => {
-      try {
-        Deno.removeSync(segment.path);
-      } catch (error) {
-        warnings.push(`Cannot delete segment "${segment.name}": ${reason(error)}`);
-        return false;
-      }
-      files--, bytes -= segment.bytes;
-      deleted.push(segment);
-      return true;
-    };
-    for (const segment of all) {
-      if (segment.state === "open") continue;
-      const ageSec = (at - endOf(segment, this.#options.rotate)) / 1000;
-      if (ageSec <= maxAgeSec && files <= maxFiles && bytes <= maxBytes) continue;
-      if (isUploaded?.(segment.name) === false) waiting.push(segment);
-      else remove(segment);
-    }
-    for (const segment of waiting) {
-      if (bytes <= maxBytes) break;
-      if (remove(segment)) {
-        warnings.push(`Deleted segment "${segment.name}" before it was uploaded: the spool exceeds ${maxBytes} bytes`);
-      }
-    }
-    return { deleted, warnings };
   }
 
   /**
@@ -461,20 +416,6 @@ class Spool implements Disposable {
     Deno.chmodSync(path, mode);
     if (this.#group !== undefined) Deno.chownSync(path, null, this.#group);
   }
-}
-
-function floorTo(at: number, unitMs: number): number {
-  return Math.floor(at / unitMs) * unitMs;
-}
-
-function covers(segment: Segment, at: number, rotate: Rotation): boolean {
-  if (rotate === "hourly") return segment.start === floorTo(at, HOUR_MS);
-  return floorTo(segment.start, DAY_MS) === floorTo(at, DAY_MS) && (rotate === "daily" || segment.bytes < rotate);
-}
-
-/** When the segment's last snapshot is at the latest. */
-function endOf(segment: Segment, rotate: Rotation): number {
-  return rotate === "hourly" ? segment.start + HOUR_MS : floorTo(segment.start, DAY_MS) + DAY_MS;
 }
 
 /** Locks with flock(2), which the kernel undoes when the process dies. The file stays: others may have it open. */
