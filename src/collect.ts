@@ -306,6 +306,7 @@ class Run {
     }
     const now = Date.now();
     this.spool.seal(now).then((sealed) => this.#report("seal", sealed), (error) => this.#fail("seal", error));
+    if (!this.spool.mayPrune(now)) return;
     try {
       this.#report("prune", this.spool.prune(now));
       this.#recover("prune", "the spool can be pruned again");

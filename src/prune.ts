@@ -23,15 +23,32 @@ export interface Pruned {
   warnings: string[];
 }
 
+/** What was left. */
+export interface Kept {
+  /** Bytes of all segments. */
+  bytes: number;
+  /** From when until when nothing is too old, and nobody looks what others did to the directory. */
+  readonly from: number;
+  readonly until: number;
+}
+
+/** How long what others do to the directory is not looked at. */
+const LOOK_MS = 60_000;
+
+/** Whether what is kept may be more than it should be at `at`. Files are what somebody makes, who knows. */
+export function mayExceed({ bytes, from, until }: Kept, { maxBytes = Infinity }: Limits, at: number): boolean {
+  return at < from || at >= until || bytes > maxBytes;
+}
+
 /** Deletes what `Spool.prune()` says. */
 export function prune(
   directory: string,
   options: Limits & { rotate: Rotation; isUploaded?: ((name: string) => boolean | undefined) | undefined },
   at: number,
-): Pruned {
+): Pruned & { kept: Kept } {
   const { maxFiles = Infinity, maxAgeSec = Infinity, maxBytes = Infinity, isUploaded, rotate } = options;
   const all = scan(directory).filter((file) => !file.temporary);
-  let files = all.length, bytes = all.reduce((sum, segment) => sum + segment.bytes, 0);
+  let files = all.length, bytes = all.reduce((sum, segment) => sum + segment.bytes, 0), until = at + LOOK_MS;
   const deleted: Segment[] = [], warnings: string[] = [], waiting: Segment[] = [];
   const remove = (segment: Segment): boolean => {
     try {
@@ -46,8 +63,11 @@ export function prune(
   };
   for (const segment of all) {
     if (segment.state === "open") continue;
-    const ageSec = (at - endOf(segment, rotate)) / 1000;
-    if (ageSec <= maxAgeSec && files <= maxFiles && bytes <= maxBytes) continue;
+    const leftMs = endOf(segment, rotate) + maxAgeSec * 1000 - at;
+    if (leftMs >= 0 && files <= maxFiles && bytes <= maxBytes) {
+      until = Math.min(until, at + leftMs + 1);
+      continue;
+    }
     if (isUploaded?.(segment.name) === false) waiting.push(segment);
     else remove(segment);
   }
@@ -57,5 +77,5 @@ export function prune(
       warnings.push(`Deleted segment "${segment.name}" before it was uploaded: the spool exceeds ${maxBytes} bytes`);
     }
   }
-  return { deleted, warnings };
+  return { deleted, warnings, kept: { bytes, from: at, until } };
 }

@@ -18,7 +18,7 @@
 import { appendLine, makeParts, type Parts } from "./append.ts";
 import { IbsrError, reason } from "./errors.ts";
 import { attempt, parentOf, syncDirectory, writeAll } from "./files.ts";
-import { type Limits, prune, type Pruned } from "./prune.ts";
+import { type Kept, type Limits, mayExceed, prune, type Pruned } from "./prune.ts";
 import {
   compressFile,
   type Compression,
@@ -92,6 +92,10 @@ class Spool implements Disposable {
   /** Name of the segment being sealed, which must not be found and continued meanwhile. */
   #leaving: string | undefined;
   #lastSeal: Promise<unknown> = Promise.resolve();
+  /** Whether there may be a segment to seal besides the open one: of an earlier run, or one that was left. */
+  #unsealed = true;
+  /** What the last `prune()` left, with what was added since; undefined after what another may have to look at. */
+  #kept: Kept | undefined;
   /** Settles when the line that is being written is, or has failed. */
   #appending: Promise<void> | undefined;
   /** Memory for writing lines, from the first one on. */
@@ -144,6 +148,7 @@ class Spool implements Disposable {
       const length = await appendLine(chunks, { file, path: segment.path, size: segment.bytes, parts, action });
       attempt(action, () => file.syncDataSync());
       segment.bytes += length;
+      if (this.#kept) this.#kept.bytes += length;
       return length;
     } catch (error) {
       this.#cutBack(file, segment);
@@ -158,7 +163,8 @@ class Spool implements Disposable {
 
   /**
    * Seals every segment whose time is over at `at`, in milliseconds since 1970, or all if that is left out. Appending
-   * may go on meanwhile; a second call waits for the first. Empty segments are deleted instead.
+   * may go on meanwhile; a second call waits for the first. Empty segments are deleted instead. The directory is not
+   * read if the open segment goes on and there was no other when it was read last.
    */
   seal(at?: number): Promise<Sealed> {
     const run = this.#lastSeal.then(() => this.#sealAll(at));
@@ -169,6 +175,16 @@ class Spool implements Disposable {
   /** Changes the limits; the next `prune()` holds to them. */
   setLimits(limits: Limits): void {
     this.#options = { ...this.#options, ...limits };
+    this.#kept = undefined;
+  }
+
+  /**
+   * Whether `prune()` may find something to do at `at`, in milliseconds since 1970: what was written and the time tell,
+   * and once a minute it is worth to look what others did. To read a directory of a month's segments takes longer than
+   * all else of a snapshot in which nothing was counted, so that who writes many asks first.
+   */
+  mayPrune(at: number): boolean {
+    return !this.#kept || mayExceed(this.#kept, this.#options, at);
   }
 
   /**
@@ -180,7 +196,10 @@ class Spool implements Disposable {
   prune(at: number): Pruned {
     return attempt(`prune spool "${this.#directory}"`, () => {
       this.#closed.throwIfAborted();
-      return prune(this.#directory, this.#options, at);
+      this.#kept = undefined; // if it fails
+      const { kept, ...pruned } = prune(this.#directory, this.#options, at);
+      this.#kept = kept;
+      return pruned;
     });
   }
 
@@ -235,6 +254,7 @@ class Spool implements Disposable {
 
   /** Adds no more lines to the open segment. */
   #leave(): void {
+    this.#unsealed = true;
     this.#file?.close();
     this.#file = this.#open = undefined;
   }
@@ -268,6 +288,7 @@ class Spool implements Disposable {
     const sequence = this.#nextSequence(start);
     const segment = describe(this.#directory, { start, sequence, state: "open", compression: "none" });
     this.#create(segment.path).close();
+    this.#kept = undefined;
     syncDirectory(this.#directory);
     return segment;
   }
@@ -289,8 +310,12 @@ class Spool implements Disposable {
     await this.#appended();
     try {
       this.#closed.throwIfAborted();
+      const isOver = this.#open && (at === undefined || !covers(this.#open, at, this.#options.rotate));
+      if (!isOver && !this.#unsealed) return { sealed, warnings };
       this.#mend();
-      if (this.#open && (at === undefined || !covers(this.#open, at, this.#options.rotate))) this.#leave();
+      if (isOver) this.#leave();
+      this.#unsealed = false;
+      this.#kept = undefined;
       for (const file of scan(this.#directory)) {
         if (file.state === "sealed" || file.name === this.#open?.name) continue;
         this.#leaving = file.name;
@@ -306,6 +331,7 @@ class Spool implements Disposable {
       warnings.push(`Cannot seal the segments of spool "${this.#directory}": ${reason(error)}`);
     } finally {
       this.#leaving = undefined;
+      if (warnings.length > 0) this.#unsealed = true;
     }
     return { sealed, warnings };
   }

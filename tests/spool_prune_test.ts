@@ -1,6 +1,7 @@
 /** Segments listed, and deleted by age, number and size. */
 import assert from "node:assert/strict";
 import { listSegments } from "../src/segment.ts";
+import { createRandom } from "./packets.ts";
 import { AT, HOUR, line, names, open, withDirectory, write } from "./spools.ts";
 
 Deno.test(
@@ -179,5 +180,52 @@ Deno.test(
       "status.jsonl",
     ]);
     assert.equal(Deno.readTextFileSync(outside), "precious");
+  }),
+);
+
+Deno.test(
+  "mayPrune() is true from the millisecond on in which a segment is too old",
+  withDirectory((directory) => {
+    fill(directory);
+    using spool = open(directory, { maxAgeSec: 12 * 3600 });
+    const at = Date.UTC(2026, 10, 21, 1); // a segment is as old as that
+    for (const before of [0, 30_000]) {
+      spool.prune(at - before);
+      assert.equal(spool.mayPrune(at), false);
+      assert.equal(spool.mayPrune(at + 1), true);
+    }
+    assert.equal(spool.prune(at + 1).deleted.length, 1);
+  }),
+);
+
+Deno.test(
+  "mayPrune() is false only if prune() would delete nothing, and true once a minute, whatever is written and limited",
+  withDirectory(async (directory) => {
+    const { share: random } = createRandom(5);
+    let asked = 0, read = 0;
+    for (const rotate of ["hourly", "daily", 500] as const) {
+      let at = AT;
+      using spool = open(directory, { rotate });
+      for (let step = 0; step < 600; step++) {
+        at += [1000, 1000, 1000, 5000, 20_000, -3000, 0.3 * HOUR][Math.floor(random() ** 3 * 7)]!;
+        await spool.append(line("x".repeat(Math.floor(random() * 99))), { at });
+        if (random() < 0.7) await spool.seal(at);
+        if (random() < 0.02) {
+          const limit = () => random() < 0.5 ? undefined : Math.floor(random() ** 2 * 20);
+          const [maxFiles, hours, kilobytes] = [limit(), limit(), limit()];
+          spool.setLimits({ maxFiles, maxAgeSec: hours && hours * 3600, maxBytes: kilobytes && kilobytes * 1000 });
+        }
+        asked++;
+        if (spool.mayPrune(at)) {
+          read++;
+          spool.prune(at);
+        } else if (random() < 0.2) assert.deepEqual(spool.prune(at).deleted, []);
+      }
+      spool.setLimits({ maxFiles: undefined, maxAgeSec: undefined, maxBytes: undefined });
+      spool.prune(at);
+      assert.deepEqual([at + 59_999, at + 60_000, at - 1].map((then) => spool.mayPrune(then)), [false, true, true]);
+      await spool.seal();
+    }
+    assert.ok(read < asked / 2, `${read} of ${asked}`);
   }),
 );

@@ -129,6 +129,26 @@ Deno.test(
 );
 
 Deno.test(
+  "seal() reads the directory only where a segment is over, was left by an earlier run, or could not be sealed",
+  withDirectory(async (directory) => {
+    write(directory, "snapshot_2026112102.open.jsonl", "earlier\n");
+    using spool = open(directory);
+    const seal = async (at: number) => (await spool.seal(at)).sealed.map(({ name }) => name);
+    await spool.append(line("a"), { at: AT });
+    assert.deepEqual(await seal(AT), ["snapshot_2026112102.jsonl"]);
+    write(directory, "snapshot_2026112101.open.jsonl", "not ours\n");
+    await spool.append(line("b"), { at: AT });
+    assert.deepEqual(await seal(AT), []);
+    assert.deepEqual(await seal(AT + HOUR), ["snapshot_2026112101.jsonl", "snapshot_2026112103.jsonl"]);
+    await spool.append(line("c"), { at: AT + HOUR });
+    Deno.mkdirSync(`${directory}/snapshot_2026112104.jsonl`);
+    assert.deepEqual(await seal(AT + 2 * HOUR), []);
+    Deno.removeSync(`${directory}/snapshot_2026112104.jsonl`);
+    assert.deepEqual(await seal(AT + 2 * HOUR), ["snapshot_2026112104.jsonl"]);
+  }),
+);
+
+Deno.test(
   "seal() seals a segment as it is when it cannot be compressed",
   withDirectory(async (directory) => {
     using spool = open(directory, { compress: "gzip" });

@@ -247,3 +247,25 @@ for (
     },
   );
 }
+
+testWith(
+  ["kernel", "tracing"],
+  "collect reads the spool's directory now and then, not with each snapshot",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir();
+    const ibsr = await lab.collect(folder, ["-p", "80", "--snapshot-interval-sec", "0.05"]);
+    await pause(500); // in which it begins a segment, and looks for older ones
+    const strace = lab.start(lab.server, "strace", [
+      ...["-f", "-p", String(ibsr.process.pid), "-e", "trace=getdents64,fdatasync"],
+    ]);
+    await strace.waitFor("attached");
+    await pause(1500);
+    const { stderr } = await strace.end("SIGINT");
+    const count = (call: string) => stderr.split(`${call}(`).length - 1;
+    assert.ok(count("fdatasync") >= 10, stderr);
+    assert.ok(count("getdents64") <= 8, stderr); // two calls a reading: now it may be the minute for one, or an hour may end
+    assert.equal((await ibsr.end("SIGTERM")).code, 0);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
