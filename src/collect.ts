@@ -235,11 +235,12 @@ class Run {
 
   async untilStopped(signal: AbortSignal): Promise<void> {
     const start = this.#startedAt = performance.now(), end = start + (this.options.durationMs ?? Infinity);
-    // A tick that took longer than an interval is followed by the next whole one.
+    // A tick that took longer than an interval is followed by the next whole one. What is due at whole seconds is so at
+    // once: to wake up costs more than most of what there is to do.
     const nextAfter = (now: number, periodMs: number) => start + (Math.floor((now - start) / periodMs) + 1) * periodMs;
     const watchdogMs = (this.options.supervisor?.watchdogMs ?? Infinity) / 2;
     let nextTick = nextAfter(start, this.options.intervalMs), nextStatus = nextAfter(start, this.options.statusMs);
-    let nextCheck = start + ALIVE_MS, nextWatchdog = start;
+    let nextCheck = nextAfter(start, ALIVE_MS), nextWatchdog = start;
     this.#writeStatus("running");
     this.#notify(`READY=1\n${this.#describeState()}`);
     while (!signal.aborted) {
@@ -252,8 +253,8 @@ class Run {
       const now = performance.now();
       if (now >= end) break;
       if (now >= nextCheck) {
-        nextCheck = now + ALIVE_MS;
         for (const watch of this.watches) await this.#check(watch);
+        nextCheck = nextAfter(performance.now(), ALIVE_MS);
       }
       if (this.#reloadWanted) {
         await this.#reload();
