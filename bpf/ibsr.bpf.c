@@ -78,6 +78,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE); /* the reader swaps generations by a store, not by a copy of all ports */
 	__type(key, __u32);
 	__type(value, struct ibsr_settings);
 } settings SEC(".maps");

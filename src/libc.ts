@@ -16,6 +16,9 @@ const LIBC = {
   if_nametoindex: { parameters: ["buffer"], result: "u32" }, // unsigned (const char *)
   if_nameindex: { parameters: [], result: "pointer" }, // struct if_nameindex *(void)
   if_freenameindex: { parameters: ["pointer"], result: "void" }, // void (struct if_nameindex *)
+  // void *(void *, size_t, int, int, int, off_t)
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+  munmap: { parameters: ["pointer", "usize"], result: "i32" }, // int (void *, size_t)
   madvise: { parameters: ["u64", "usize", "i32"], result: "i32" }, // int (void *, size_t, int)
   mallopt: { parameters: ["i32", "i32"], result: "i32", optional: true }, // int (int, int)
   setrlimit: { parameters: ["i32", "buffer"], result: "i32" }, // int (int, const struct rlimit *)
@@ -95,6 +98,24 @@ export function releaseStartup(): void {
     const start = BigInt(`0x${from}`);
     libc().madvise(start, BigInt(`0x${to}`) - start, MADV_DONTNEED);
   }
+}
+
+/** Memory that is shared with the kernel. Bytes must not be touched once it is closed. */
+export interface SharedMemory extends Disposable {
+  readonly buffer: ArrayBuffer;
+}
+
+/** Maps the first bytes of what a file descriptor stands for, to be read and written; undefined if errno() says why not. */
+export function mapShared(fd: number, length: number): SharedMemory | undefined {
+  const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_FAILED = 2n ** 64n - 1n;
+  const address = libc().mmap(null, BigInt(length), PROT_READ_WRITE, MAP_SHARED, fd, 0n);
+  if (address === null || BigInt.asUintN(64, Deno.UnsafePointer.value(address)) === MAP_FAILED) return undefined;
+  return {
+    buffer: Deno.UnsafePointerView.getArrayBuffer(address, length),
+    [Symbol.dispose]() {
+      libc().munmap(address, BigInt(length));
+    },
+  };
 }
 
 /** A file of /proc or /sys as text, at most 4 MiB of it; undefined if it can't be read. */

@@ -9,7 +9,7 @@
  * running program can still write the old one, and then empties that at rest. A read that fails halfway is
  * resumed by the next one, so nothing that was taken out of a map is lost.
  */
-import { cString, interfaceIndex, libc, listInterfaces, pinned } from "./libc.ts";
+import { cString, errno, interfaceIndex, libc, listInterfaces, mapShared, pinned } from "./libc.ts";
 import type { CompiledObject, ObjectKind } from "./objects.ts";
 import { IbsrError, nearest, reason } from "./errors.ts";
 import {
@@ -258,14 +258,17 @@ export function openProgram(
   let wanted: readonly number[] = options.ports;
   const portsOf: [readonly number[] | undefined, readonly number[] | undefined] = [undefined, undefined];
 
-  const settings = pinned(SETTINGS.sizeof), settingsView = new DataView(settings.buffer);
-  const slotsOf = (of: 0 | 1) => new Uint16Array(settings.buffer, SETTINGS.slot + 2 * LIMIT.PORTS * of, LIMIT.PORTS);
-
-  /** Puts the settings in force. The kernel copies them over the old ones: what is the same stays so meanwhile. */
-  const putSettings = (action: string) => {
-    const result = libbpf.bpf_map_update_elem(fds.settings, ZERO_KEY, settings, 0n);
-    if (result !== 0) fail(action, result);
-  };
+  // The value itself, where the program reads it: what is stored here is in force at once.
+  const shared = mapShared(fds.settings, SETTINGS.sizeof);
+  if (!shared) {
+    const number = errno();
+    libbpf.bpf_object__close(object);
+    return fail("Cannot map the settings", -number);
+  }
+  let closed = false;
+  const mapInfo = new Uint8Array(64);
+  const inForce = new Uint32Array(shared.buffer, SETTINGS.generation, 1);
+  const slotsOf = (of: 0 | 1) => new Uint16Array(shared.buffer, SETTINGS.slot + 2 * LIMIT.PORTS * of, LIMIT.PORTS);
 
   /**
    * Makes a generation's ports what is wanted; whether they were not. Only ever called for the one that is not written,
@@ -275,17 +278,11 @@ export function openProgram(
     if (portsOf[of] === wanted) return false;
     const slots = slotsOf(of).fill(0);
     wanted.forEach((port, i) => slots[inNetworkOrder(port)] = i + 1);
-    putSettings("Cannot set the ports to count");
     portsOf[of] = wanted;
     return true;
   };
 
-  try {
-    writePorts(generation); // before the first packet
-  } catch (error) {
-    libbpf.bpf_object__close(object);
-    throw error;
-  }
+  writePorts(generation); // before the first packet
 
   /** Resolves when no program runs any more that ran before. */
   const waitForPrograms = async () => {
@@ -300,18 +297,16 @@ export function openProgram(
 
   /** Makes the other generation the one that is written; resolves when none can still write this one. */
   const swapGeneration = async (): Promise<NonNullable<typeof left>> => {
+    if (closed) throw new IbsrError("kernel", "Cannot read the maps: the program is closed");
     if (!left) {
       const of = generation, next = of === 0 ? 1 : 0;
       // Whoever sees the other generation must see its ports.
       if (writePorts(next)) await waitForPrograms();
-      settingsView.setUint32(SETTINGS.generation, next, true);
+      // Where the kernel answers nothing, the reading ends before it has begun, and the interval goes on.
+      const answer = libbpf.bpf_obj_get_info_by_fd(fds.settings, mapInfo, new Uint32Array([mapInfo.length]));
+      if (answer !== 0) fail("Cannot swap the generation of maps", answer);
       const takenAt = { monotonicMs: performance.now(), wallMs: Date.now() };
-      try {
-        putSettings("Cannot swap the generation of maps");
-      } catch (error) {
-        settingsView.setUint32(SETTINGS.generation, of, true);
-        throw error;
-      }
+      inForce[0] = next;
       generation = next;
       left = { of, takenAt, atRest: false };
     }
@@ -584,6 +579,9 @@ export function openProgram(
       return run(frame, repeat).getUint32(BPF_TEST_RUN_OPTS.duration, true);
     },
     [Symbol.dispose]() {
+      if (closed) return;
+      closed = true;
+      shared[Symbol.dispose]();
       libbpf.bpf_object__close(object);
     },
   };
