@@ -279,3 +279,49 @@ testWith(
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+/** Calls of bpf(2) on maps by strace's log: when each begins and when it is answered, in order. */
+function* listMapCalls(log: string): Generator<{ command: string; fd: string; isOver: boolean }> {
+  const begun = new Map<string, { command: string; fd: string }>();
+  for (const line of log.split("\n")) {
+    const [, thread = "", rest = ""] = /^\[pid +(\d+)\] (.*)/.exec(line) ?? [];
+    const [, command, fd] = /^bpf\(BPF_MAP_(\w+), \{map_fd=(\d+)/.exec(rest) ?? [];
+    if (command && fd) yield { command, fd, isOver: false };
+    const call = command && fd ? { command, fd } : begun.get(thread);
+    if (rest.endsWith("<unfinished ...>")) {
+      if (call) begun.set(thread, call);
+    } else if (call && / = \d+$/.test(rest)) {
+      begun.delete(thread);
+      yield { ...call, isOver: true };
+    }
+  }
+}
+
+testWith(
+  ["kernel", "tracing"],
+  "collect reads what it counted only after the kernel has said that no program runs any more which may write it",
+  async () => {
+    await using lab = await Lab.create();
+    const folder = await Deno.makeTempDir();
+    const ibsr = await lab.collect(folder, ["-p", "80", "--snapshot-interval-sec", "0.05"]);
+    const strace = lab.start(lab.server, "strace", ["-f", "-p", String(ibsr.process.pid), "-e", "trace=bpf"]);
+    await strace.waitFor("attached");
+    await pause(1500);
+    const { stderr } = await strace.end("SIGINT");
+    const calls = [...listMapCalls(stderr)];
+    // The map of maps is the only one that is updated and never looked up: the update is the question (ibsr.bpf.c).
+    const looked = new Set(calls.filter(({ command }) => command === "LOOKUP_ELEM").map(({ fd }) => fd));
+    let readings = 0, isAnswered: boolean | undefined; // undefined: in a reading whose beginning was not seen
+    for (const { command, fd, isOver } of calls) {
+      if (command === "UPDATE_ELEM" && !looked.has(fd)) isAnswered = isOver;
+      else if (command === "LOOKUP_ELEM" && isAnswered !== undefined) assert.ok(isAnswered, stderr);
+      else if (command === "UPDATE_ELEM" && isOver) { // what was not counted is set to zero: a reading ends
+        isAnswered = false;
+        readings++;
+      }
+    }
+    assert.ok(readings >= 5, stderr);
+    assert.equal((await ibsr.end("SIGTERM")).code, 0);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
