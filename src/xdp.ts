@@ -292,16 +292,22 @@ export function openProgram(
     if (result !== 0) fail("Cannot wait for running programs", result);
   };
 
+  /** Before the settings are touched, which are gone with the program. */
+  const requireOpen = () => {
+    if (closed) throw new IbsrError("kernel", "Cannot read the maps: the program is closed");
+  };
+
   /** The generation that is written no more, since when, and whether a running program may still do. */
   let left: { of: 0 | 1; takenAt: Reading["takenAt"]; atRest: boolean } | undefined;
 
   /** Makes the other generation the one that is written; resolves when none can still write this one. */
   const swapGeneration = async (): Promise<NonNullable<typeof left>> => {
-    if (closed) throw new IbsrError("kernel", "Cannot read the maps: the program is closed");
     if (!left) {
       const of = generation, next = of === 0 ? 1 : 0;
+      requireOpen();
       // Whoever sees the other generation must see its ports.
       if (writePorts(next)) await waitForPrograms();
+      requireOpen();
       // Where the kernel answers nothing, the reading ends before it has begun, and the interval goes on.
       const answer = libbpf.bpf_obj_get_info_by_fd(fds.settings, mapInfo, new Uint32Array([mapInfo.length]));
       if (answer !== 0) fail("Cannot swap the generation of maps", answer);
