@@ -86,10 +86,9 @@ export function scan(directory: string): SegmentFile[] {
       for (const { name, isFile } of Deno.readDirSync(directory)) {
         const parsed = isFile && parseSegmentName(name);
         if (!parsed) continue;
-        const { temporary } = parsed;
-        const segment = describe(directory, parsed);
-        const path = temporary ? `${segment.path}.tmp` : segment.path;
-        files.push({ ...segment, path, temporary, bytes: Deno.lstatSync(path).size });
+        const path = join(directory, name);
+        const segmentName = parsed.temporary ? name.slice(0, -".tmp".length) : name;
+        files.push({ ...parsed, name: segmentName, path, bytes: Deno.lstatSync(path).size });
       }
       return files.sort((a, b) =>
         a.start - b.start || a.sequence - b.sequence || compareTexts(b.state, a.state) || compareTexts(a.path, b.path)
@@ -105,8 +104,11 @@ export function scan(directory: string): SegmentFile[] {
 export function describe(directory: string, name: SegmentName): Segment {
   const { start, sequence, state, compression } = name;
   const rendered = render(name);
-  const path = directory.endsWith("/") ? directory + rendered : `${directory}/${rendered}`;
-  return { name: rendered, path, start, sequence, state, compression, bytes: 0 };
+  return { name: rendered, path: join(directory, rendered), start, sequence, state, compression, bytes: 0 };
+}
+
+function join(directory: string, name: string): string {
+  return directory.endsWith("/") ? directory + name : `${directory}/${name}`;
 }
 
 /** Whether the two are states of one segment. */
