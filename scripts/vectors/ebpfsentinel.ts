@@ -150,7 +150,7 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
       detected.max += detections.upper;
       return { packets, matches, gate: { rule: slot.gate, state, detections } };
     });
-    const step = stepHost(rule, host, { ...interval, ports, refused: "never" });
+    const step = stepHost(rule, host, { ...interval, ports, count: ports.length, refused: "never" });
     for (const { port, packets } of group) {
       const gate = slots.get(port)?.gate, state = gates.get(port);
       if (gate && state) advanceGate(gate, state, { lower: 0, upper: packets, ...interval });

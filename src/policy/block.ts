@@ -84,12 +84,6 @@ export function extendBlock(block: Block, { beginMs, endMs }: Interval, trigger:
   }
 }
 
-/** An effect to be filled. */
-export function emptyEffect(): Effect {
-  const none = () => ({ lower: 0, expected: 0, upper: 0 });
-  return { cell: 0, rule: 0, packets: none(), bytes: none(), syn: none() };
-}
-
 /**
  * Fills `effect`, whose cell and rule are set, with what a block drops of the cell; returns whether it is anything.
  *

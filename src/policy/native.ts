@@ -20,7 +20,8 @@ import type { PrefixSet } from "../allowlist.ts";
 import type { Interval } from "../evidence/interval.ts";
 import { atLeast, createPairs } from "../evidence/pairs.ts";
 import { formatPrefix, prefixOf } from "../prefix.ts";
-import { type Block, createBlock, emptyEffect, extendBlock, fillEffect, type Trigger } from "./block.ts";
+import { type Block, createBlock, extendBlock, fillEffect, type Trigger } from "./block.ts";
+import { createEffectList } from "./effects.ts";
 import type { Decision, Effect, Finding, Policy, Rule, SimulatedStream, Simulation, Step } from "./policy.ts";
 import {
   describeRules,
@@ -227,10 +228,9 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     });
   };
 
-  /** Effects are as many in each interval of a flood: the same objects hold them, where new ones are work for V8. */
-  const effects: Effect[] = [];
+  const effects = createEffectList();
   const listEffects = (interval: Interval, count: number): readonly Effect[] => {
-    let length = 0;
+    effects.clear();
     for (let i = 0; i < count; i++) {
       const key = keyOf[i]!;
       if (key < 0) continue;
@@ -238,13 +238,11 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
       for (let rule = SYN_FLOOD; rule <= PORT_SWEEP; rule++) {
         const block = rule === SYN_FLOOD ? synBlock[key]! : rule === VOLUMETRIC ? volBlock[key]! : sweep;
         if (block === 0) continue;
-        const effect = effects[length] ??= emptyEffect();
-        effect.cell = i;
-        effect.rule = rule;
-        if (fillEffect(effect, blocks[block - 1]!, { interval, alone: alone && rule !== PORT_SWEEP })) length++;
+        const effect = effects.add(i, rule), of = { interval, alone: alone && rule !== PORT_SWEEP };
+        if (!fillEffect(effect, blocks[block - 1]!, of)) effects.drop();
       }
     }
-    return effects.slice(0, length);
+    return effects.list();
   };
 
   return {

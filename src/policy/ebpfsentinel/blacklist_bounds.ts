@@ -9,7 +9,16 @@
  * Detections need no time to act: of a port's packets those after the one that completes the count are dropped, and
  * how many these are is known even where the moment is not.
  */
-import { type GateBounds, type GateRule, matchesAtLeast, matchesFor, type Range } from "./gate.ts";
+import {
+  createMatches,
+  createRange,
+  type GateBounds,
+  type GateRule,
+  matchesAtLeast,
+  matchesFor,
+  type Range,
+  setMatches,
+} from "./gate.ts";
 import { createDraft, createState, type Host, type HostState } from "./host_states.ts";
 
 /** What decides about a source. */
@@ -45,7 +54,9 @@ export interface PortGate {
 export interface SourceInterval {
   beginMs: number;
   endMs: number;
+  /** The first `count` of them. */
   ports: readonly PortPackets[];
+  count: number;
   /** Whether a block may be refused since the list is full: `always` where it can't hold any. */
   refused: "never" | "maybe" | "always";
 }
@@ -67,14 +78,15 @@ interface Way {
   drops: "all" | "none" | "some";
   /** Matches that pass at least. */
   fewest: number;
-  /** By port, matches that pass at most; undefined where all may. */
+  /** By port, matches that pass at most, and so many less; undefined where all may. */
   most: readonly number[] | undefined;
+  less: number;
 }
 
-const NONE: Way = { begins: false, drops: "none", fewest: 0, most: undefined };
-const ALL: Way = { begins: false, drops: "all", fewest: 0, most: undefined };
+const NONE: Way = { begins: false, drops: "none", fewest: 0, most: undefined, less: 0 };
+const ALL: Way = { begins: false, drops: "all", fewest: 0, most: undefined, less: 0 };
 /** The count is not complete at the end, or was completed and refused. */
-const RESTART: Way = { begins: false, drops: "some", fewest: 0, most: undefined };
+const RESTART: Way = { begins: false, drops: "some", fewest: 0, most: undefined, less: 0 };
 
 /** Takes a source's states through an interval; what is returned is valid until the next call. */
 export type StepHost = (rule: BlockRule, host: Host, interval: SourceInterval) => HostStep;
@@ -83,22 +95,23 @@ export type StepHost = (rule: BlockRule, host: Host, interval: SourceInterval) =
 export function createStepHost(): StepHost {
   const draft = createDraft(), dropped: Range[] = [], result: HostStep = { dropped, begins: "never", fewestPass: 0 };
   const idle = createState();
-  const detections: Range = { lower: 0, upper: 0 };
+  const detections = createRange(), asked = createMatches(), passing: number[] = [];
+  const incomplete: Way = { ...RESTART, most: passing, less: 1 }, trigger: Way = { ...RESTART, begins: true };
   let rule: BlockRule, interval: SourceInterval, allMatches = 0;
   let ways = 0, starting = 0, fewestPass = Infinity, covered = 0;
 
   /** Takes a way along to what it leads to. */
-  function takeWay(next: HostState, { begins, drops, fewest, most }: Way): void {
-    const { ports } = interval;
+  function takeWay(next: HostState, { begins, drops, fewest, most, less }: Way): void {
+    const { ports, count } = interval;
     ways++;
     if (begins) starting++;
     if (drops !== "none") fewestPass = Math.min(fewestPass, drops === "all" ? 0 : fewest);
-    for (let i = 0; i < ports.length; i++) {
+    for (let i = 0; i < count; i++) {
       const { packets, matches, gate } = ports[i]!, sum = dropped[i]!;
       let lower = 0, upper = 0;
       if (drops === "all") lower = upper = packets;
       else if (drops === "some") {
-        if (gate && most) lower = Math.max(0, matches.lower - most[i]!);
+        if (gate && most) lower = Math.max(0, matches.lower - (most[i]! - less));
         // The matches that must pass may be another port's.
         upper = gate ? packets - Math.min(packets, Math.max(0, fewest - (allMatches - matches.upper))) : packets;
       }
@@ -160,7 +173,7 @@ export function createStepHost(): StepHost {
       takeWay(next, NONE);
     }
     if (!possible) return;
-    takeTrigger(state, { from: beginMs, needed, enough, most: undefined });
+    takeTrigger(state, { from: beginMs, needed, enough, listed: false });
     // Refused, it is counted anew; the count may have been completed more than once.
     if (refused === "maybe") takeWay(restarted(state), NONE);
   }
@@ -176,15 +189,16 @@ export function createStepHost(): StepHost {
     // One end is not part of an interval: a block until then covers it.
     if (state.earliestMs >= endMs) return;
     const from = Math.max(beginMs, state.earliestMs), enough = dryRun ? 1 : limit;
-    const needed = limit + wasted(countWindows(ttlMs, from, endMs), limit), most = listMatches(interval, needed);
+    const needed = limit + wasted(countWindows(ttlMs, from, endMs), limit);
+    listMatches(needed);
     const next = draft.add(false, state);
     next.most = dryRun ? limit - 1 : Math.min(limit - 1, detections.upper);
     next.earliestMs = dryRun ? -Infinity : from;
     next.latestMs = endMs;
     // One match more and the count would be complete.
-    takeWay(next, { begins: false, drops: "some", fewest: 0, most: most.map((matches) => matches - 1) });
+    takeWay(next, incomplete);
     if (detections.upper < enough || refused === "always") return;
-    takeTrigger(state, { from, needed, enough, most });
+    takeTrigger(state, { from, needed, enough, listed: true });
     if (refused === "maybe") takeWay(restarted(state), RESTART);
   }
 
@@ -198,32 +212,34 @@ export function createStepHost(): StepHost {
   }
 
   /** The ways on which a block begins between `from` and the interval's end. */
-  function takeTrigger(state: HostState, { from, needed, enough, most }: {
+  function takeTrigger(state: HostState, { from, needed, enough, listed }: {
     from: number;
     needed: number;
     enough: number;
-    /** What `listMatches` says of `needed`, where that is known already. */
-    most: readonly number[] | undefined;
+    /** Whether `passing` is of `needed` already. */
+    listed: boolean;
   }): void {
-    const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports } = interval, drops = dryRun ? "none" : "some";
-    const fewest = dryRun ? 0 : fewestMatches(interval, enough), next = draft.add(true, state);
+    const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports, count } = interval, next = draft.add(true, state);
+    trigger.drops = dryRun ? "none" : "some";
+    trigger.fewest = dryRun ? 0 : fewestMatches(enough);
+    trigger.most = passing;
     next.earliestMs = Math.max(from + ttlMs, endMs);
     next.latestMs = endMs + ttlMs + lagMs;
     if (from + ttlMs >= endMs) {
-      const passing = dryRun ? undefined : most ?? listMatches(interval, needed);
-      return takeWay(next, { begins: true, drops, fewest, most: passing });
+      if (!listed && !dryRun) listMatches(needed);
+      return takeWay(next, trigger);
     }
     // The block may end in the interval, and others begin: a window of counting for each.
     const cycles = ttlMs > 0 ? Math.floor((endMs - from) / ttlMs) + 1 : Infinity;
-    const passing = ports.map((port) => port.gate?.rule ? Infinity : needed + cycles * limit);
-    takeWay(next, { begins: true, drops, fewest, most: passing });
-    takeWay(restarted(state), { begins: true, drops, fewest, most: passing });
+    for (let i = 0; i < count; i++) passing[i] = ports[i]!.gate?.rule ? Infinity : needed + cycles * limit;
+    takeWay(next, trigger);
+    takeWay(restarted(state), trigger);
   }
 
   /** Adds what so many blocks drop that go on throughout: all of it, and of the other states so much less. */
   function takeCovered(host: Host, count: number): void {
     const { ports } = interval;
-    for (let i = 0; i < ports.length; i++) {
+    for (let i = 0; i < interval.count; i++) {
       const sum = dropped[i]!, { packets } = ports[i]!;
       covered += packets;
       sum.lower = Math.min(sum.lower, packets);
@@ -234,12 +250,37 @@ export function createStepHost(): StepHost {
     fewestPass = 0;
   }
 
+  /** Fills `passing`: by port, matches that may pass before `needed` detections are there. */
+  function listMatches(needed: number): void {
+    const { ports, count } = interval;
+    for (let i = 0; i < count; i++) {
+      const { gate, matches } = ports[i]!;
+      if (gate) setMatches(asked, matches, interval);
+      passing[i] = gate ? matchesFor(gate.rule, gate.state, needed, asked) : Infinity;
+    }
+  }
+
+  /** Matches that must pass before there can be `enough` detections. */
+  function fewestMatches(enough: number): number {
+    const { ports, count } = interval;
+    let only: PortPackets | undefined;
+    for (let i = 0; i < count; i++) {
+      if (!ports[i]!.gate) continue;
+      if (only) return enough;
+      only = ports[i]!;
+    }
+    if (!only?.gate) return enough;
+    setMatches(asked, only.matches, interval);
+    const fewest = matchesAtLeast(only.gate.rule, only.gate.state, enough, asked);
+    return fewest === Infinity ? enough : fewest;
+  }
+
   return (ruleOfSource, host, intervalOfSource) => {
     rule = ruleOfSource;
     interval = intervalOfSource;
-    const { ports, beginMs, endMs } = interval, { states } = host;
+    const { ports, count, beginMs, endMs } = interval, { states } = host;
     detections.lower = detections.upper = allMatches = 0;
-    for (let i = 0; i < ports.length; i++) {
+    for (let i = 0; i < count; i++) {
       const { gate, matches } = ports[i]!;
       if (i === dropped.length) dropped.push({ lower: 0, upper: 0 });
       dropped[i]!.lower = Infinity;
@@ -281,28 +322,4 @@ function countWindows(ttlMs: number, from: number, endMs: number): number {
 /** Detections that windows can take in without completing the count, each one less than the limit. */
 function wasted(windows: number, limit: number): number {
   return limit > 1 ? windows * (limit - 1) : 0;
-}
-
-/** By port, matches that may pass before `needed` detections are there. */
-function listMatches({ ports, beginMs, endMs }: SourceInterval, needed: number): number[] {
-  const list: number[] = [];
-  for (let i = 0; i < ports.length; i++) {
-    const { gate, matches: { lower, upper } } = ports[i]!;
-    list.push(gate ? matchesFor(gate.rule, gate.state, needed, { lower, upper, beginMs, endMs }) : Infinity);
-  }
-  return list;
-}
-
-/** Matches that must pass before there can be `enough` detections. */
-function fewestMatches({ ports, beginMs, endMs }: SourceInterval, enough: number): number {
-  let only: PortPackets | undefined;
-  for (let i = 0; i < ports.length; i++) {
-    if (!ports[i]!.gate) continue;
-    if (only) return enough;
-    only = ports[i]!;
-  }
-  if (!only?.gate) return enough;
-  const { gate: { rule, state }, matches: { lower, upper } } = only;
-  const fewest = matchesAtLeast(rule, state, enough, { lower, upper, beginMs, endMs });
-  return fewest === Infinity ? enough : fewest;
 }

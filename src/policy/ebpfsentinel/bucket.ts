@@ -9,7 +9,7 @@
  * most, every packet that any order lets through is within credit and refill. With the least, the first packets pass.
  * Fewest end credit is a refill less all packets; most is left where all came at once at the begin.
  */
-import type { Matches, Range } from "./gate.ts";
+import { createMatches, createRange, type Matches, type Range } from "./gate.ts";
 
 /** Size and rate of a bucket. */
 export interface BucketRule {
@@ -21,6 +21,19 @@ export interface BucketRule {
 }
 
 const SECOND_NS = 1e9;
+
+/** How it is asked for room, and where the answer is put: made once for many questions. */
+export interface Answer {
+  /** CPUs that count for themselves. */
+  cpus: number;
+  room: Range;
+  /** To work with. */
+  any: Matches;
+}
+
+export function createAnswer(cpus: number): Answer {
+  return { cpus, room: createRange(), any: createMatches() };
+}
 
 /** What a packet costs. */
 function costOf({ rate }: BucketRule): number {
@@ -92,39 +105,60 @@ export function createBucketBounds(): BucketBounds {
  * enough. Taken together these would be anything up to a packet's cost, and the doubt would never end: so they are
  * kept apart, and meet again where credit is the same on both ways.
  *
- * @param cpus Buckets that a source may have at once, each of the full size.
+ * @param answer `cpus`: buckets that a source may have at once, each of the full size.
  */
-export function boundBucket(rule: BucketRule, bucket: BucketBounds, packets: Matches, cpus = 1): Range {
-  const cost = costOf(rule), size = rule.burst * cost, { upper: N, beginMs, endMs } = packets;
-  if (cost === 0 || N === 0) return { lower: Infinity, upper: Infinity };
+export function boundBucket(rule: BucketRule, bucket: BucketBounds, packets: Matches, answer: Answer): Range {
+  const cost = costOf(rule), size = rule.burst * cost, { upper: N, beginMs, endMs } = packets, { cpus, room } = answer;
+  room.lower = room.upper = Infinity;
+  if (cost === 0 || N === 0) return room;
   const idle = Math.max(0, beginMs - bucket.atMs) * 1e6, length = (endMs - beginMs) * 1e6;
   bucket.atMs = endMs;
-  if (cpus > 1 || rule.lossy) return boundLoosely(rule, bucket, packets, { cpus, idle, length });
+  if (cpus > 1 || rule.lossy) return boundLoosely(rule, bucket, packets, { answer, idle, length });
   const { credits } = bucket, only = credits[0]!;
-  let lower = Infinity, upper = 0;
-  if (credits.length === 1 && packets.lower === N && Math.min(size, only.least + idle) >= N * cost) {
+  if (credits.length === 1 && Math.min(size, only.least + idle) >= N * cost) {
     // All pass for certain: so it is with nearly all sources, nearly always.
     const least = Math.min(size, only.least + idle), most = Math.min(size, only.most + idle);
-    only.least = Math.max(0, Math.min(size, least + length) - N * cost);
-    only.most = Math.min(size, most + length - N * cost);
-    return { lower: Math.floor(least / cost), upper: Math.floor((most + length) / cost) };
+    if (leavesOne(least, most, { packets, cost, size, length })) {
+      only.least = Math.max(0, Math.min(size, least + length) - N * cost);
+      only.most = Math.min(size, most + length - packets.lower * cost);
+      room.lower = Math.floor(least / cost);
+      room.upper = Math.floor((most + length) / cost);
+      return room;
+    }
   }
+  let lower = Infinity, upper = 0;
   const next: Credit[] = [];
   for (let i = 0; i < credits.length; i++) {
     const least = Math.min(size, credits[i]!.least + idle), most = Math.min(size, credits[i]!.most + idle);
-    const fewest = Math.floor(least / cost), room = Math.floor((most + length) / cost);
+    const fewest = Math.floor(least / cost), largest = Math.floor((most + length) / cost);
     lower = Math.min(lower, fewest);
-    upper = Math.max(upper, room);
-    pushCredits(next, { least, most }, { packets, fewest, room, cost, size, length });
+    upper = Math.max(upper, largest);
+    pushCredits(next, { least, most }, { packets, fewest, largest, cost, size, length });
   }
   bucket.credits = next.length > 1 ? mergeCredits(next) : next;
-  return { lower, upper };
+  room.lower = lower;
+  room.upper = upper;
+  return room;
+}
+
+/** Whether what is left after each number of packets, all of which pass, is one range. */
+function leavesOne(
+  least: number,
+  most: number,
+  { packets, cost, size, length }: Pick<Spending, "packets" | "cost" | "size" | "length">,
+): boolean {
+  const { lower, upper } = packets, fewest = Math.min(size, least + length);
+  if (upper - lower > MAX_CREDITS) return true;
+  for (let passed = lower; passed < upper; passed++) {
+    if (fewest - passed * cost > Math.min(size, most + length - (passed + 1) * cost)) return false;
+  }
+  return true;
 }
 
 interface Spending {
   packets: Range;
   fewest: number;
-  room: number;
+  largest: number;
   cost: number;
   size: number;
   length: number;
@@ -132,8 +166,8 @@ interface Spending {
 
 /** What is left after each number of packets that may have passed. */
 function pushCredits(next: Credit[], credit: Credit, spending: Spending): void {
-  const { packets, fewest, room, cost } = spending;
-  const first = Math.min(packets.lower, fewest), last = Math.min(packets.upper, room);
+  const { packets, fewest, largest, cost } = spending;
+  const first = Math.min(packets.lower, fewest), last = Math.min(packets.upper, largest);
   // Beyond this many, what is left is below nothing, or more than a refusal leaves: both are no way.
   const possible = packets.lower > last ? Math.floor((credit.least - cost) / cost) : first;
   const begin = Math.max(first, Math.min(last, possible));
@@ -173,7 +207,7 @@ function boundLoosely(
   rule: BucketRule,
   bucket: BucketBounds,
   { lower: n, upper: N }: Range,
-  { cpus, idle, length }: { cpus: number; idle: number; length: number },
+  { answer: { cpus, room }, idle, length }: { answer: Answer; idle: number; length: number },
 ): Range {
   const cost = costOf(rule), size = rule.burst * cost;
   const least = Math.min(size, bucket.credits[0]!.least + idle);
@@ -181,10 +215,8 @@ function boundLoosely(
   const emptied = rule.lossy === "leaky" && rule.burst > 10 * rule.rate;
   const most = emptied ? size * cpus : Math.min(size * cpus, bucket.credits[0]!.most + idle * cpus);
   const price = rule.lossy === "leaky" ? Math.ceil(SECOND_NS / rule.rate) : cost;
-  const room = {
-    lower: Math.floor(least / price),
-    upper: emptied && length >= 10 * SECOND_NS ? Infinity : Math.floor((most + length * cpus) / cost),
-  };
+  room.lower = Math.floor(least / price);
+  room.upper = emptied && length >= 10 * SECOND_NS ? Infinity : Math.floor((most + length * cpus) / cost);
   const left = Math.max(most - n * cost, Math.min(most, cost * cpus));
   bucket.credits = [{
     // Each refill may lose up to a packet's cost, and one that comes too often all of it.
@@ -290,9 +322,10 @@ export function createSlideBounds(): SlideBounds {
 }
 
 /** Room for packets in an interval, as `boundBucket` gives it; adds what passes to the window. */
-export function boundSlide(rate: number, slide: SlideBounds, packets: Matches, cpus = 1): Range {
+export function boundSlide(rate: number, slide: SlideBounds, packets: Matches, { cpus, room }: Answer): Range {
   const { beginMs, endMs, lower: n, upper: N } = packets, memory = SLOT_MS * (SLOTS - 1), longest = SLOT_MS * SLOTS;
-  if (N === 0) return { lower: Infinity, upper: Infinity };
+  room.lower = room.upper = Infinity;
+  if (N === 0) return room;
   slide.past = slide.past.filter((past) => past.endMs > beginMs - longest);
   if (!slide.last || beginMs - slide.last.endMs >= longest) {
     slide.anchor = slide.past.length === 0 ? { earliestMs: beginMs, latestMs: endMs } : undefined;
@@ -308,10 +341,10 @@ export function boundSlide(rate: number, slide: SlideBounds, packets: Matches, c
     if (past.beginMs >= endMs - memory || (now && then && then.first > now.last - SLOTS)) surely += past.lower;
   }
   const length = endMs - beginMs;
-  const room = {
-    lower: Math.max(0, rate - perhaps),
-    upper: length < memory && cpus === 1 ? Math.max(0, rate - surely) : rate * cpus * (Math.floor(length / memory) + 1),
-  };
+  room.lower = Math.max(0, rate - perhaps);
+  room.upper = length < memory && cpus === 1
+    ? Math.max(0, rate - surely)
+    : rate * cpus * (Math.floor(length / memory) + 1);
   slide.past.push({ beginMs, endMs, lower: Math.min(n, room.lower), upper: Math.min(N, room.upper) });
   // Within a long interval, or where perhaps nothing came, the slots may have begun anew.
   if (length >= longest || n === 0) slide.anchor = undefined;

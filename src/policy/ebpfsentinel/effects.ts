@@ -1,66 +1,85 @@
 /**
- * What a rule takes of a cell, as the contract's effects. Pure.
+ * What rules take of a cell, and that as the contract's effects. Pure.
+ *
+ * There are up to three effects for each source and interval: entries and effects are used again and again, where new
+ * ones would take half of the time.
  */
 import type { Cells } from "../../evidence/interval.ts";
-import type { Bounds, Effect } from "../policy.ts";
+import type { EffectList } from "../effects.ts";
+import type { Bounds } from "../policy.ts";
 import type { Range } from "./gate.ts";
 
 /** The least bytes of an Ethernet frame with TCP. */
 const LEAST_FRAME = 54;
+
 /** What a rule takes of a cell. */
 export interface Stopped {
   /** Index of the rule; -1 where it only counts. */
   rule: number;
-  dropped: Range;
-  likely?: number | undefined;
-  alert?: boolean;
+  lower: number;
+  upper: number;
+  /** NaN: in the middle. */
+  likely: number;
+  /** In mode `block` it would drop some. */
+  alert: boolean;
 }
 
-/** A challenged SYN is lost unless the client answers; how many did is the most that completed a handshake. */
-export function challenged(dropped: Range, cells: Cells, { from, to }: { from: number; to: number }): Range {
+/** What all rules take of a cell, one entry a rule: the first `count` of the list. */
+export interface Stops {
+  count: number;
+  list: Stopped[];
+}
+
+export function createStops(): Stops {
+  return { count: 0, list: [] };
+}
+
+/** The entry of a rule, to which more is added; `likely` is of the first. */
+export function stopOf(stops: Stops, rule: number, likely = NaN): Stopped {
+  const { list, count } = stops;
+  for (let s = 0; s < count; s++) if (list[s]!.rule === rule) return list[s]!;
+  // Not 0: the numbers of an entry are to be floats from the start.
+  if (count === list.length) list.push({ rule, lower: 0.5, upper: 0.5, likely: 0.5, alert: false });
+  const stopped = list[stops.count++]!;
+  stopped.rule = rule;
+  stopped.lower = stopped.upper = 0;
+  stopped.likely = likely;
+  stopped.alert = false;
+  return stopped;
+}
+
+/** How many challenged clients answered, at most: those that completed a handshake. A challenged SYN of another is lost. */
+export function countAnswers(cells: Cells, { from, to }: { from: number; to: number }): number {
   let completed = 0;
   for (let i = from; i < to; i++) completed += cells.handshakeAck[i]!;
-  return { lower: Math.max(0, dropped.lower - completed), upper: dropped.upper };
+  return completed;
 }
 
-/** At most one entry a rule; the same list where there is no more. */
-export function mergeStops(stops: readonly Stopped[]): readonly Stopped[] {
-  if (stops.length < 2) return stops;
-  const byRule = new Map<number, Stopped>();
-  for (const stop of stops) {
-    const present = byRule.get(stop.rule);
-    if (!present) byRule.set(stop.rule, { ...stop, dropped: { ...stop.dropped } });
-    else {
-      present.dropped.lower += stop.dropped.lower;
-      present.dropped.upper += stop.dropped.upper;
-    }
-  }
-  return [...byRule.values()];
+/** What is dropped of a cell by a rule. */
+interface Dropped {
+  cell: number;
+  rule: number;
+  dropped: Range;
+  likely: number;
 }
 
 /** Adds an effect, unless there is none; packets dropped tell how many bytes and SYN were, at least and at most. */
-export function pushEffect(
-  effects: Effect[],
-  cells: Cells,
-  i: number,
-  rule: number,
-  dropped: Range,
-  likely: number,
-): void {
+export function pushEffect(effects: EffectList, cells: Cells, { cell: i, rule, dropped, likely }: Dropped): void {
   const packets = cells.packets[i]!, lower = Math.min(packets, dropped.lower), upper = Math.min(packets, dropped.upper);
   if (upper <= 0) return;
   const expected = Math.min(upper, Math.max(lower, likely)), share = packets === 0 ? 0 : expected / packets;
   const bytes = cells.bytes[i]!, syn = cells.syn[i]!;
   const leastBytes = lower === packets ? bytes : Math.min(bytes, LEAST_FRAME * lower);
-  effects.push({
-    cell: i,
-    rule,
-    packets: { lower, expected, upper },
-    bytes: boundsOf(leastBytes, share * bytes, Math.max(0, bytes - LEAST_FRAME * (packets - upper))),
-    syn: boundsOf(Math.max(0, syn - (packets - lower)), share * syn, Math.min(syn, upper)),
-  });
+  const effect = effects.add(i, rule);
+  effect.packets.lower = lower;
+  effect.packets.expected = expected;
+  effect.packets.upper = upper;
+  setBounds(effect.bytes, leastBytes, share * bytes, Math.max(0, bytes - LEAST_FRAME * (packets - upper)));
+  setBounds(effect.syn, Math.max(0, syn - (packets - lower)), share * syn, Math.min(syn, upper));
 }
 
-function boundsOf(lower: number, likely: number, upper: number): Bounds {
-  return { lower, expected: Math.min(upper, Math.max(lower, likely)), upper };
+function setBounds(bounds: Bounds, lower: number, likely: number, upper: number): void {
+  bounds.lower = lower;
+  bounds.expected = Math.min(upper, Math.max(lower, likely));
+  bounds.upper = upper;
 }

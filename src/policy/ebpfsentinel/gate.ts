@@ -64,13 +64,35 @@ export function createGateBounds(): GateBounds {
   return { fewest: 0, most: 0, earliestMs: -Infinity, latestMs: -Infinity };
 }
 
+/** Ranges and matches to be filled: what is asked several times of each source and interval makes no new objects. */
+export function createRange(): Range {
+  return { lower: 0, upper: 0 };
+}
+
+export function createMatches(): Matches {
+  return { lower: 0, upper: 0, beginMs: 0, endMs: 0 };
+}
+
+/** Fills matches. */
+export function setMatches(matches: Matches, { lower, upper }: Range, { beginMs, endMs }: Omit<Matches, keyof Range>) {
+  matches.lower = lower;
+  matches.upper = upper;
+  matches.beginMs = beginMs;
+  matches.endMs = endMs;
+}
+
 /** Whether the window that was open is over when the interval begins, so that its first match opens one. */
-function isFresh({ windowMs }: GateRule, { latestMs }: GateBounds, { beginMs }: Matches): boolean {
+function isFresh({ windowMs }: GateRule, { latestMs }: GateBounds, beginMs: number): boolean {
   return beginMs - latestMs >= windowMs;
 }
 
 /** Windows that can open in the interval after the first of it: the one that was open, or a fresh one. */
-function countOpenings({ windowMs }: GateRule, gate: GateBounds, { beginMs, endMs }: Matches, fresh: boolean): number {
+function countOpenings(
+  { windowMs }: GateRule,
+  gate: GateBounds,
+  { beginMs, endMs }: Omit<Matches, keyof Range>,
+  fresh: boolean,
+): number {
   // Starts lie a window's length apart, and of an interval one end is not part of it: nothing is as early as the
   // earliest start and as late as the end.
   const fitting = Math.ceil((endMs - beginMs) / windowMs);
@@ -80,33 +102,35 @@ function countOpenings({ windowMs }: GateRule, gate: GateBounds, { beginMs, endM
   return next <= beginMs ? fitting : Math.ceil((endMs - next) / windowMs);
 }
 
-/** How many of the matches get through, at least and at most. */
-export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches): Range {
+/** How many of the matches get through, at least and at most; put into `into`. */
+export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches, into = createRange()): Range {
   const { type, count: N } = rule, { lower: m, upper: M } = matches;
-  if (M === 0) return { lower: 0, upper: 0 };
-  const fresh = isFresh(rule, gate, matches), more = countOpenings(rule, gate, matches, fresh);
+  into.lower = into.upper = 0;
+  if (M === 0) return into;
+  const fresh = isFresh(rule, gate, matches.beginMs), more = countOpenings(rule, gate, matches, fresh);
   const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   if (type === "limit") {
-    return { lower: Math.min(m, Math.max(0, N - N0)), upper: Math.min(M, Math.max(0, N - n) + more * N) };
-  }
-  if (type === "threshold") {
+    into.lower = Math.min(m, Math.max(0, N - N0));
+    into.upper = Math.min(M, Math.max(0, N - n) + more * N);
+  } else if (type === "threshold") {
     const known = n === N0, before = Math.floor(n / N);
     // Each window loses what is left over of it; a window that was joined half-way gains no more than one.
-    const upper = known ? Math.floor((n + M) / N) - before : Math.ceil(M / N);
-    if (more > 0) return { lower: Math.max(0, Math.ceil((m - (more + 1) * (N - 1)) / N)), upper };
-    return { lower: known ? Math.floor((n + m) / N) - before : Math.floor(m / N), upper };
+    into.upper = known ? Math.floor((n + M) / N) - before : Math.ceil(M / N);
+    if (more > 0) into.lower = Math.max(0, Math.ceil((m - (more + 1) * (N - 1)) / N));
+    else into.lower = known ? Math.floor((n + m) / N) - before : Math.floor(m / N);
+  } else {
+    const before = n < N ? 1 : 0;
+    into.upper = Math.min(before + more, Math.floor((N0 + M) / N) + (more > 0 ? Math.floor(M / N) : 0), M);
+    if (N0 < N && m > N - 1 - n + more * (N - 1)) into.lower = 1;
   }
-  const before = n < N ? 1 : 0;
-  const upper = Math.min(before + more, Math.floor((N0 + M) / N) + (more > 0 ? Math.floor(M / N) : 0), M);
-  if (N0 >= N) return { lower: 0, upper };
-  return { lower: m > N - 1 - n + more * (N - 1) ? 1 : 0, upper };
+  return into;
 }
 
 /** The gate after the matches. */
 export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches): void {
   const { lower: m, upper: M, beginMs, endMs } = matches;
   if (M === 0) return;
-  const fresh = isFresh(rule, gate, matches), more = countOpenings(rule, gate, matches, fresh);
+  const fresh = isFresh(rule, gate, beginMs), more = countOpenings(rule, gate, matches, fresh);
   if (fresh) {
     gate.fewest = more === 0 ? m : Math.min(1, m);
     gate.most = M;
@@ -123,34 +147,42 @@ export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches):
   if (m > 0) gate.earliestMs = Math.max(gate.earliestMs, beginMs - rule.windowMs);
 }
 
-/** The fewest matches that let `wanted` through for certain, up to `most`; Infinity if not even so many do. */
+/**
+ * The fewest matches that let `wanted` through for certain, up to `matches.upper`; Infinity if not even so many do:
+ * `boundGate` solved for the matches.
+ */
 export function matchesFor(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted;
-  const { upper, beginMs, endMs } = matches, some = { lower: upper, upper, beginMs, endMs };
-  if (boundGate(rule, gate, some).lower < wanted) return Infinity;
-  let low = 0, high = upper;
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    some.lower = some.upper = middle;
-    if (boundGate(rule, gate, some).lower >= wanted) high = middle;
-    else low = middle;
-  }
-  return high;
+  const { type, count: N } = rule, fresh = isFresh(rule, gate, matches.beginMs);
+  const more = countOpenings(rule, gate, matches, fresh), n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  let fewest = Infinity;
+  if (type === "limit") {
+    if (wanted <= N - N0) fewest = wanted;
+  } else if (type === "threshold") {
+    if (more > 0) fewest = (wanted - 1) * N + (more + 1) * (N - 1) + 1;
+    else fewest = n === N0 ? (wanted + Math.floor(n / N)) * N - n : wanted * N;
+  } else if (wanted <= 1 && N0 < N) fewest = N - n + more * (N - 1);
+  return fewest <= matches.upper ? fewest : Infinity;
 }
 
-/** The fewest matches that can let `wanted` through; Infinity if `most` can't. */
+/** The fewest matches that can let `wanted` through; Infinity if `matches.upper` can't. */
 export function matchesAtLeast(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted <= matches.upper ? wanted : Infinity;
-  const { upper, beginMs, endMs } = matches, some = { lower: 0, upper, beginMs, endMs };
-  if (boundGate(rule, gate, some).upper < wanted) return Infinity;
-  let low = 0, high = upper;
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    some.upper = middle;
-    if (boundGate(rule, gate, some).upper >= wanted) high = middle;
-    else low = middle;
+  const { type, count: N } = rule, fresh = isFresh(rule, gate, matches.beginMs);
+  const more = countOpenings(rule, gate, matches, fresh), n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  let fewest = Infinity;
+  if (type === "limit") {
+    if (wanted <= Math.max(0, N - n) + more * N) fewest = wanted;
+  } else if (type === "threshold") {
+    fewest = n === N0 ? (wanted + Math.floor(n / N)) * N - n : (wanted - 1) * N + 1;
+  } else if (wanted <= (n < N ? 1 : 0) + more) {
+    // Each N matches complete a window, and where others open the one before, too.
+    const missing = wanted - Math.floor(N0 / N), completed = N0 % N;
+    if (more === 0) fewest = missing * N - completed;
+    else fewest = missing % 2 === 0 ? missing / 2 * N : (missing + 1) / 2 * N - completed;
+    fewest = Math.max(wanted, fewest);
   }
-  return high;
+  return fewest <= matches.upper ? fewest : Infinity;
 }

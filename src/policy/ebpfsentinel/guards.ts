@@ -6,9 +6,10 @@
  * from above only.
  */
 import type { Ddos } from "./config_limits.ts";
-import { createGateBounds, type GateBounds, type GateRule, type Range } from "./gate.ts";
-import { boundWindow, droppedOf, synGate } from "./limits.ts";
-import { type Classes, distribute, sumRanges } from "./ranges.ts";
+import { createAnswer } from "./bucket.ts";
+import { createGateBounds, createMatches, createRange, type GateBounds, type GateRule, type Range } from "./gate.ts";
+import { boundWindow, synGate } from "./limits.ts";
+import { type Classes, createRanges, distribute, exceed, type Ranges, sumRanges } from "./ranges.ts";
 
 /** What is known of a source's guards. */
 export interface GuardBounds {
@@ -33,73 +34,72 @@ export function createGuardBounds(): GuardBounds {
   };
 }
 
-/** The windows of a section `ddos`. */
-export interface GuardRules {
-  syn: GateRule;
-  rst: GateRule;
-  fin: GateRule;
-  ack: GateRule;
-}
-
-export function guardRules({ syn, tracking }: Pick<Ddos, "syn" | "tracking">): GuardRules {
-  const each = (count: number): GateRule => ({ type: "limit", count, windowMs: 1000 });
-  return { syn: synGate(syn.thresholdPps), rst: each(tracking.rst), fin: each(tracking.fin), ack: each(tracking.ack) };
-}
-
-/** What guards take of each cell; those that take nothing are left out. */
-export function stepGuards(
-  { syn, tracking, rules }: Pick<Ddos, "syn" | "tracking"> & { rules: GuardRules },
-  bounds: GuardBounds,
-  classes: Classes,
-  { beginMs, endMs }: { beginMs: number; endMs: number },
-  cpus = 1,
-): { name: GuardName; drops: Range[] }[] {
-  const steps: { name: GuardName; drops: Range[] }[] = [], { opening, rst, fin, ack } = classes;
-  if (syn.enabled) {
-    const { lower, upper } = sumRanges(opening);
-    const room = boundWindow(rules.syn, bounds.syn, { lower, upper, beginMs, endMs }, cpus);
-    const dropped = syn.thresholdMode ? droppedOf(room, { lower, upper }) : { lower, upper };
-    if (dropped.upper > 0) {
-      const drops = distribute(dropped, opening);
-      steps.push({ name: "syn", drops });
-      for (let k = 0; k < drops.length; k++) {
-        opening[k]!.lower = Math.max(0, opening[k]!.lower - drops[k]!.upper);
-        opening[k]!.upper -= drops[k]!.lower;
-      }
-    }
-  }
-  if (!tracking.enabled) return steps;
-  for (const name of WINDOWS) {
-    const parts = name === "rst" ? rst : fin, { lower, upper } = sumRanges(parts);
-    if (rules[name].count === 0 || upper === 0) continue;
-    const room = boundWindow(rules[name], bounds[name], { lower, upper, beginMs, endMs }, cpus);
-    const dropped = droppedOf(room, { lower, upper });
-    if (dropped.upper > 0) steps.push({ name, drops: distribute(dropped, parts) });
-  }
-  const halfOpen = boundHalfOpen(tracking.halfOpen, bounds, { openings: sumRanges(opening), acks: sumRanges(ack) });
-  if (halfOpen.upper > 0) steps.push({ name: "half_open", drops: distribute(halfOpen, opening) });
-  // The gate of ACK counts those of no known connection only: none, or all.
-  const { upper } = sumRanges(ack);
-  if (tracking.ack > 0 && upper > 0) {
-    const room = boundWindow(rules.ack, bounds.ack, { lower: 0, upper, beginMs, endMs }, cpus);
-    const most = droppedOf(room, { lower: 0, upper }).upper;
-    if (most > 0) steps.push({ name: "ack", drops: distribute({ lower: 0, upper: most }, ack) });
-  }
-  return steps;
-}
+/** Takes packets off a source's cells: what a guard drops of each, valid until the next call. */
+export type TakeDrops = (name: GuardName, drops: Ranges) => void;
 
 const WINDOWS = ["rst", "fin"] as const;
 
-/** SYN that are dropped since too many before them are unanswered. An ACK answers one, or none. */
-function boundHalfOpen(
-  limit: number,
-  { halfOpen }: GuardBounds,
-  { openings, acks }: { openings: Range; acks: Range },
-): Range {
-  const { lower, upper } = halfOpen;
-  const room = { lower: Math.max(0, limit - upper), upper: Math.max(0, limit - lower) + acks.upper };
-  const least = Math.min(openings.lower, room.lower), most = Math.min(openings.upper, room.upper);
-  halfOpen.lower = Math.max(0, Math.min(limit, lower + least) - acks.upper);
-  halfOpen.upper = Math.min(limit, upper + most);
-  return droppedOf(room, openings);
+/** Makes the guards of a section `ddos`, and room to work in for one source at a time. */
+export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking">, cpus: number) {
+  const each = (count: number): GateRule => ({ type: "limit", count, windowMs: 1000 });
+  const rules = {
+    ...{ syn: synGate(syn.thresholdPps), rst: each(tracking.rst), fin: each(tracking.fin), ack: each(tracking.ack) },
+  };
+  const packets = createMatches(), answer = createAnswer(cpus), dropped = createRange();
+  const acks = createRange(), room = createRange(), drops = createRanges();
+
+  /** What a window drops of `packets`. */
+  function stepWindow(rule: GateRule, gate: GateBounds): Range {
+    return exceed(packets, boundWindow(rule, gate, packets, answer), dropped);
+  }
+
+  /** SYN that are dropped since too many before them are unanswered. An ACK answers one, or none. */
+  function stepHalfOpen({ halfOpen }: GuardBounds, openings: Range): Range {
+    const { lower, upper } = halfOpen, limit = tracking.halfOpen;
+    room.lower = Math.max(0, limit - upper);
+    room.upper = Math.max(0, limit - lower) + acks.upper;
+    const least = Math.min(openings.lower, room.lower), most = Math.min(openings.upper, room.upper);
+    halfOpen.lower = Math.max(0, Math.min(limit, lower + least) - acks.upper);
+    halfOpen.upper = Math.min(limit, upper + most);
+    return exceed(openings, room, dropped);
+  }
+
+  /** What guards take of each cell; those that take nothing take no part. `classes` is written over. */
+  return (
+    bounds: GuardBounds,
+    { opening, rst, fin, ack }: Classes,
+    { beginMs, endMs }: { beginMs: number; endMs: number },
+    take: TakeDrops,
+  ): void => {
+    packets.beginMs = beginMs;
+    packets.endMs = endMs;
+    if (syn.enabled && sumRanges(opening, packets).upper > 0) {
+      const challenged = syn.thresholdMode ? stepWindow(rules.syn, bounds.syn) : packets;
+      if (challenged.upper > 0) {
+        take("syn", distribute(challenged, opening, drops));
+        for (let k = 0; k < drops.count; k++) {
+          const { lower, upper } = drops.list[k]!, part = opening.list[k]!;
+          part.lower = Math.max(0, part.lower - upper);
+          part.upper -= lower;
+        }
+      }
+    }
+    if (!tracking.enabled) return;
+    for (let w = 0; w < WINDOWS.length; w++) {
+      const name = WINDOWS[w]!, parts = name === "rst" ? rst : fin;
+      if (rules[name].count === 0 || sumRanges(parts, packets).upper === 0) continue;
+      if (stepWindow(rules[name], bounds[name]).upper > 0) take(name, distribute(dropped, parts, drops));
+    }
+    sumRanges(ack, acks);
+    if (stepHalfOpen(bounds, sumRanges(opening, packets)).upper > 0) {
+      take("half_open", distribute(dropped, opening, drops));
+    }
+    // The gate of ACK counts those of no known connection only: none, or all.
+    if (tracking.ack === 0 || acks.upper === 0) return;
+    packets.lower = 0;
+    packets.upper = acks.upper;
+    if (stepWindow(rules.ack, bounds.ack).upper === 0) return;
+    dropped.lower = 0;
+    take("ack", distribute(dropped, ack, drops));
+  };
 }

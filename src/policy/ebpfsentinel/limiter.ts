@@ -5,12 +5,13 @@ import type { Interval } from "../../evidence/interval.ts";
 import type { Decision } from "../policy.ts";
 import type { Limit } from "./config_limits.ts";
 import { createLimitDecision, type DecideOnce, type Moment, SURELY } from "./decisions.ts";
-import { challenged, type Stopped } from "./effects.ts";
-import type { Range } from "./gate.ts";
-import { createGuardBounds, type GuardName, guardRules, stepGuards } from "./guards.ts";
-import { boundLimit, bucketRule, droppedOf, type LimitBounds, type LimitRule, type Selected } from "./limits.ts";
-import { classify, createClasses, distribute, sumRanges } from "./ranges.ts";
-import { type Group, type Present, type Simulated, times } from "./sources.ts";
+import { createAnswer } from "./bucket.ts";
+import { countAnswers, stopOf, type Stops } from "./effects.ts";
+import { createMatches, createRange, type Range, setMatches } from "./gate.ts";
+import { createGuardBounds, createGuardSteps, type GuardName } from "./guards.ts";
+import { boundLimit, bucketRule, type LimitBounds, type LimitRule, type Selected } from "./limits.ts";
+import { classify, createClasses, createRanges, distribute, exceed, type Ranges, resize, sumRanges } from "./ranges.ts";
+import type { Group, Present, Simulated } from "./sources.ts";
 
 /** What comes to limits that all sources share, and their room, by scope. */
 export type SharedLimits = ReadonlyMap<string, { packets: Range; room: Range }>;
@@ -18,8 +19,8 @@ export type SharedLimits = ReadonlyMap<string, { packets: Range; room: Range }>;
 /** A source's packets on their way: what of each cell comes through so far, and what was stopped. */
 export interface Passing {
   present: Present;
-  passes: Range[];
-  stopped: (Stopped[] | undefined)[];
+  passes: Ranges;
+  stopped: readonly Stops[];
   /** Whether a block may have taken packets before. */
   uncertain: boolean;
   /** Whether there are more sources than the limiter remembers. */
@@ -37,7 +38,8 @@ export function createLimiter(
 ) {
   const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
   const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
-  const guards = { ...ddos, rules: guardRules(ddos) }, classes = createClasses();
+  const stepGuards = createGuardSteps(ddos, cpus), classes = createClasses(), answer = createAnswer(cpus);
+  const packets = createMatches(), dropped = createRange(), drops = createRanges(), inputs = createRanges();
   const indexOf = (name: GuardName) => rules.index(`ddos:${name}`);
   const guardIndex: Record<GuardName, number> = {
     ...{ syn: indexOf("syn"), rst: indexOf("rst"), fin: indexOf("fin") },
@@ -68,92 +70,108 @@ export function createLimiter(
       if (undisturbed) sum.packets.lower = sum.packets.upper;
       const bounds = globals.get(scope) ?? {};
       globals.set(scope, bounds);
-      sum.room = boundLimit(bucketRule(rule, profile), bounds, { ...sum.packets, ...times(interval) }, cpus);
+      setMatches(packets, sum.packets, interval);
+      sum.room = { ...boundLimit(bucketRule(rule, profile), bounds, packets, answer) };
     }
     return shared;
   }
 
   /** Takes what a rule drops off `passes`, and adds it to `stopped`; a `harmless` one only counts. */
-  function take(
-    { passes, stopped }: Passing,
-    drops: readonly Range[],
-    { rule, harmless, likely }: { rule: number; harmless: boolean; likely: number | undefined },
-  ): void {
+  function take({ passes, stopped }: Passing, { count, list }: Ranges, { rule, harmless, likely }: Taking): void {
     let sum = 0;
-    for (let k = 0; k < drops.length; k++) sum += drops[k]!.upper;
-    for (let k = 0; k < drops.length; k++) {
-      const dropped = drops[k]!, pass = passes[k]!;
-      if (dropped.upper === 0) continue;
-      (stopped[k] ??= []).push({
-        rule: harmless ? -1 : rule,
-        dropped,
-        likely: likely === undefined ? undefined : likely * dropped.upper / sum,
-      });
+    for (let k = 0; k < count; k++) sum += list[k]!.upper;
+    for (let k = 0; k < count; k++) {
+      const { lower, upper } = list[k]!, pass = passes.list[k]!;
+      if (upper === 0) continue;
+      const stop = stopOf(stopped[k]!, harmless ? -1 : rule, likely * upper / sum);
+      stop.lower += lower;
+      stop.upper += upper;
       if (harmless) continue;
-      pass.lower = Math.max(0, pass.lower - dropped.upper);
-      pass.upper -= dropped.lower;
+      pass.lower = Math.max(0, pass.lower - upper);
+      pass.upper -= lower;
     }
   }
 
-  /** What guards take of a source. */
-  function stepDdos(group: Group, passing: Passing, interval: Interval): void {
-    const { present, passes, uncertain } = passing, { cells } = interval;
-    classify(classes, cells, { from: group.from, passes, uncertain });
-    present.guards ??= createGuardBounds();
-    for (const { name, drops } of stepGuards(guards, present.guards, classes, interval, cpus)) {
-      const lost = name === "syn" ? drops.map((drop) => challenged(drop, cells, group)) : drops;
-      take(passing, lost, { rule: guardIndex[name], harmless: false, likely: undefined });
+  /** The source that is at work, for the guards. */
+  let passing: Passing, answers = 0;
+  const taking: Taking = { rule: 0, harmless: false, likely: NaN };
+  const takeDrops = (name: GuardName, { count, list }: Ranges) => {
+    const isSyn = name === "syn", lost = resize(drops, count);
+    for (let k = 0; k < count; k++) {
+      const { lower, upper } = list[k]!;
+      lost[k]!.lower = isSyn ? Math.max(0, lower - answers) : lower;
+      lost[k]!.upper = upper;
     }
-  }
+    taking.rule = guardIndex[name];
+    take(passing, drops, taking);
+  };
 
   /** Takes what guards and limits drop of a source off `passes`, and adds it to `stopped`. */
-  function step(
-    group: Group,
-    passing: Passing,
-    { interval, moment, decisions, shared }: {
-      interval: Interval;
-      moment: Moment;
-      decisions: Decision[];
-      shared: SharedLimits;
-    },
-  ): void {
-    const { known, from } = group, { cells, beginMs, endMs } = interval, { present, passes, uncertain } = passing;
-    if (ddos.enabled) stepDdos(group, passing, interval);
+  function step(group: Group, of: Passing, context: LimiterContext): void {
+    const { interval, moment, decisions, shared } = context, { known, from } = group, { cells } = interval;
+    const { present, passes, uncertain } = of;
+    passing = of;
+    answers = ddos.enabled || known.limits.syn ? countAnswers(cells, group) : 0;
+    packets.beginMs = interval.beginMs;
+    packets.endMs = interval.endMs;
+    if (ddos.enabled) {
+      classify(classes, cells, { from, passes, uncertain });
+      stepGuards(present.guards ??= createGuardBounds(), classes, interval, takeDrops);
+    }
     const { syn, limit } = known.limits;
     if (syn) {
       classify(classes, cells, { from, passes, uncertain });
       const { rule, index } = compile(syn), harmless = syn.limit.action === "pass";
-      const { lower, upper } = sumRanges(classes.opening);
-      const room = boundLimit(rule, present.syn ??= {}, { lower, upper, beginMs, endMs }, cpus);
-      const dropped = droppedOf(room, { lower, upper });
-      if (dropped.upper > 0) {
-        const drops = distribute(challenged(dropped, cells, group), classes.opening);
-        take(passing, drops, { rule: index, harmless, likely: undefined });
+      sumRanges(classes.opening, packets);
+      const room = boundLimit(rule, present.syn ??= {}, packets, answer);
+      if (exceed(packets, room, dropped).upper > 0) {
+        dropped.lower = Math.max(0, dropped.lower - answers);
+        take(of, distribute(dropped, classes.opening, drops), { rule: index, harmless, likely: NaN });
       }
-      if (harmless && upper > room.upper) {
+      if (harmless && packets.upper > room.upper) {
         decideOnce(decisions, { rule: index, group, moment, dropped: SURELY, action: "alert" });
       }
     }
     if (!limit) return;
-    const inputs = uncertain ? passes.map(({ upper }) => ({ lower: 0, upper })) : passes, own = sumRanges(inputs);
-    const { rule, index } = compile(limit), all = shared.get(limit.scope);
-    const { lower, upper } = all?.packets ?? own;
-    const room = all?.room ?? boundLimit(rule, present.limit ??= {}, { lower, upper, beginMs, endMs }, cpus);
-    const dropped = droppedOf(room, { lower, upper });
+    const come = resize(inputs, passes.count);
+    for (let k = 0; k < passes.count; k++) {
+      const { lower, upper } = passes.list[k]!;
+      come[k]!.lower = uncertain ? 0 : lower;
+      come[k]!.upper = upper;
+    }
+    sumRanges(inputs, packets);
+    const { rule, index } = compile(limit), all = shared.get(limit.scope), own = packets.upper;
+    const asked = all?.packets ?? packets;
+    exceed(asked, all?.room ?? boundLimit(rule, present.limit ??= {}, packets, answer), dropped);
     // A source that the limiter has forgotten starts with a full burst.
-    if (passing.crowded) dropped.lower = 0;
-    if (all) dropped.lower = Math.max(0, dropped.lower - (all.packets.upper - own.upper));
-    const likely = likelyDrop(present, limit.limit, own.upper, interval);
+    if (of.crowded) dropped.lower = 0;
+    if (all) dropped.lower = Math.max(0, dropped.lower - (all.packets.upper - own));
+    const likely = likelyDrop(present, limit.limit, own, interval);
     if (dropped.upper === 0) return;
     const harmless = limit.limit.action === "pass" && profile === "seed", action = harmless ? "alert" : "limit";
     decisions.push(
-      limitDecision({ rule: index, group, moment }, { dropped, packets: upper, limit: limit.limit, action }),
+      limitDecision({ rule: index, group, moment }, { dropped, packets: asked.upper, limit: limit.limit, action }),
     );
-    const drops = distribute(dropped, inputs);
-    take(passing, drops, { rule: index, harmless, likely: Math.min(dropped.upper, Math.max(dropped.lower, likely)) });
+    distribute(dropped, inputs, drops);
+    take(of, drops, { rule: index, harmless, likely: Math.min(dropped.upper, Math.max(dropped.lower, likely)) });
   }
 
   return { share, step };
+}
+
+/** By which rule packets are taken, and how many of them likely; NaN if that isn't known. */
+interface Taking {
+  rule: number;
+  harmless: boolean;
+  likely: number;
+}
+
+/** What the limiter is told of an interval. */
+interface LimiterContext {
+  interval: Interval;
+  moment: Moment;
+  decisions: Decision[];
+  shared: SharedLimits;
 }
 
 /** Packets over a limit if they come evenly. */

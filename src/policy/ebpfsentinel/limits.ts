@@ -7,6 +7,7 @@
 import { containsPrefix, prefixOf } from "../../prefix.ts";
 import type { Source } from "./blacklist.ts";
 import {
+  type Answer,
   boundBucket,
   boundSlide,
   type Bucket,
@@ -34,6 +35,7 @@ import {
   type Matches,
   passGate,
   type Range,
+  setMatches,
 } from "./gate.ts";
 
 /** A limit that was chosen for a source. */
@@ -82,11 +84,14 @@ export function synGate(thresholdPps: number): GateRule {
 /** A limit as it is computed. */
 export interface LimitRule extends BucketRule {
   algorithm: Limit["algorithm"];
+  /** What a fixed window or a challenge counts in. */
+  gate: GateRule;
 }
 
 /** A limit as the bucket counts it, with the losses of the profile's engine. */
 export function bucketRule({ algorithm, rate, burst }: Limit, profile: Profile): LimitRule {
-  const rule: LimitRule = { algorithm, rate, burst };
+  const gate = algorithm === "syn_cookie" ? synGate(rate) : { type: "limit", count: rate, windowMs: 1000 } as const;
+  const rule: LimitRule = { algorithm, rate, burst, gate };
   if (profile === "code" && algorithm === "token_bucket") rule.lossy = "token";
   if (profile === "code" && algorithm === "leaky_bucket") rule.lossy = "leaky";
   return rule;
@@ -100,16 +105,13 @@ export interface LimitState {
   slide?: Slide;
 }
 
-function windowOf({ rate }: LimitRule): GateRule {
-  return { type: "limit", count: rate, windowMs: 1000 };
-}
-
 /** Whether a packet at `nowMs` is within the limit. */
 export function passLimit(rule: LimitRule, state: LimitState, nowMs: number): boolean {
-  if (rule.algorithm === "fixed_window") return passGate(windowOf(rule), state.gate ??= createGate(), nowMs);
   if (rule.algorithm === "sliding_window") return passSlide(rule.rate, state.slide ??= createSlide(), nowMs);
-  if (rule.algorithm === "syn_cookie") return passGate(synGate(rule.rate), state.gate ??= createGate(), nowMs);
-  return passBucket(rule, state.bucket ??= createBucket(), nowMs);
+  if (rule.algorithm === "token_bucket" || rule.algorithm === "leaky_bucket") {
+    return passBucket(rule, state.bucket ??= createBucket(), nowMs);
+  }
+  return passGate(rule.gate, state.gate ??= createGate(), nowMs);
 }
 
 /** The same, for intervals. */
@@ -119,35 +121,29 @@ export interface LimitBounds {
   slide?: SlideBounds;
 }
 
-/**
- * Room for packets in an interval: as many pass at least, and at most, if so many come. Takes the bounds along.
- *
- * @param cpus CPUs that count for themselves.
- */
-export function boundLimit(rule: LimitRule, bounds: LimitBounds, packets: Matches, cpus = 1): Range {
+/** Room for packets in an interval: as many pass at least, and at most, if so many come. Takes the bounds along. */
+export function boundLimit(rule: LimitRule, bounds: LimitBounds, packets: Matches, answer: Answer): Range {
   if (rule.algorithm === "sliding_window") {
-    return boundSlide(rule.rate, bounds.slide ??= createSlideBounds(), packets, cpus);
+    return boundSlide(rule.rate, bounds.slide ??= createSlideBounds(), packets, answer);
   }
   if (rule.algorithm === "token_bucket" || rule.algorithm === "leaky_bucket") {
-    return boundBucket(rule, bounds.bucket ??= createBucketBounds(), packets, cpus);
+    return boundBucket(rule, bounds.bucket ??= createBucketBounds(), packets, answer);
   }
-  const gate = rule.algorithm === "syn_cookie" ? synGate(rule.rate) : windowOf(rule);
-  return boundWindow(gate, bounds.gate ??= createGateBounds(), packets, cpus);
+  return boundWindow(rule.gate, bounds.gate ??= createGateBounds(), packets, answer);
 }
 
+const FRESH: Readonly<GateBounds> = createGateBounds();
+
 /** Room that a gate of kind `limit` has in an interval; takes the gate along. */
-export function boundWindow(rule: GateRule, gate: GateBounds, packets: Matches, cpus = 1): Range {
-  const { beginMs, endMs } = packets, endless = { lower: Infinity, upper: Infinity, beginMs, endMs };
-  const room = boundGate(rule, gate, endless);
-  if (cpus > 1) {
-    // Of another CPU's window nothing is known: it may be full or fresh.
-    room.upper = cpus * (boundGate(rule, createGateBounds(), endless).upper + rule.count);
-  }
+export function boundWindow(rule: GateRule, gate: GateBounds, packets: Matches, { cpus, room, any }: Answer): Range {
+  setMatches(any, ENDLESS, packets);
+  let upper = 0;
+  // Of another CPU's window nothing is known: it may be full or fresh.
+  if (cpus > 1) upper = cpus * (boundGate(rule, FRESH, any, room).upper + rule.count);
+  boundGate(rule, gate, any, room);
+  if (cpus > 1) room.upper = upper;
   advanceGate(rule, gate, packets);
   return room;
 }
 
-/** How many packets are dropped where there is room for so many. */
-export function droppedOf(room: Range, packets: Range): Range {
-  return { lower: Math.max(0, packets.lower - room.upper), upper: Math.max(0, packets.upper - room.lower) };
-}
+const ENDLESS: Range = { lower: Infinity, upper: Infinity };

@@ -8,16 +8,33 @@
  */
 import type { Cells, Interval } from "../../evidence/interval.ts";
 import { formatRangeOf } from "../../words.ts";
-import type { Decision, Effect, Finding, SimulatedStream, Simulation } from "../policy.ts";
+import { createEffectList } from "../effects.ts";
+import type { Decision, Finding, SimulatedStream, Simulation } from "../policy.ts";
 import { ttlMs } from "./blacklist.ts";
-import { type BlockRule, createStepHost, type HostStep, type PortPackets } from "./blacklist_bounds.ts";
+import {
+  type BlockRule,
+  createStepHost,
+  type HostStep,
+  type PortGate,
+  type PortPackets,
+  type SourceInterval,
+} from "./blacklist_bounds.ts";
 import { alertDecision, createBlockDecision, createDecideOnce, type Moment, momentOf, SURELY } from "./decisions.ts";
 import { isCountable, type Slot, takeSlots } from "./detection.ts";
-import { mergeStops, pushEffect, type Stopped } from "./effects.ts";
+import { createStops, pushEffect, stopOf, type Stops } from "./effects.ts";
 import { compileFirewall } from "./firewall.ts";
-import { advanceGate, boundGate, createGateBounds, type GateRule, type Range } from "./gate.ts";
+import {
+  advanceGate,
+  boundGate,
+  createGateBounds,
+  createMatches,
+  createRange,
+  type GateRule,
+  type Range,
+  setMatches,
+} from "./gate.ts";
 import { createHost, droppedSoFar, type Host, isResting } from "./host_states.ts";
-import { createLimiter, type SharedLimits } from "./limiter.ts";
+import { createLimiter, type Passing, type SharedLimits } from "./limiter.ts";
 import { createNotes, LIMITER_SOURCES } from "./notes.ts";
 import {
   createBySource,
@@ -31,6 +48,7 @@ import {
   type Simulated,
 } from "./sources.ts";
 import { createSubnets, type Injection } from "./subnets.ts";
+import { createRanges, resize } from "./ranges.ts";
 import { createVerdicts } from "./verdicts.ts";
 
 /** Sweeps of today's program, which end blocks late. */
@@ -55,7 +73,11 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const found = createNotes();
   const stepHost = createStepHost(), gateOf = createGates();
   /** Of the source that is at work, by its cells. */
-  const passes: Range[] = [], stopped: (Stopped[] | undefined)[] = [], ports: Port[] = [];
+  const passes = createRanges(), stopped: Stops[] = [], ports: Port[] = [], effects = createEffectList();
+  const passing: Passing = { present: undefined!, passes, stopped, uncertain: false, crowded: false };
+  const block: BlockRule = { limit: 0, ttlMs: ttl, lagMs, dryRun: !enforced };
+  const taking: SourceInterval = { beginMs: 0.5, endMs: 0.5, ports, count: 0, refused: "never" };
+  const taken = createRange(), after = createRange(), matches = createMatches();
   const limiter = createLimiter(simulated, {
     decideOnce,
     undisturbed: !counting && !ddos.enabled && firewall.letsAllPass,
@@ -67,7 +89,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
 
   return {
     fold(interval) {
-      const { cells } = interval, decisions: Decision[] = [], effects: Effect[] = [];
+      const { cells } = interval, decisions: Decision[] = [];
+      effects.clear();
       unblock(interval.beginMs);
       const groups = group(cells), refused = boundCapacity(groups, interval);
       const candidates = ips.countryThresholds && refused !== "always" ? groups : [];
@@ -75,12 +98,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
         candidates.filter((group) => group.known.injects !== undefined && mayBlock(group, cells)),
       );
       const shared = limiter.share(groups, interval), moment = momentOf(interval);
-      const context = { interval, moment, decisions, effects, refused, injections, shared };
+      const context = { interval, moment, decisions, refused, injections, shared };
       found.note(interval);
       for (const group of groups) stepSource(group, context);
       subnets.extend(injections, interval, decisions);
       if (presents.values.length > LIMITER_SOURCES && ratelimit.enabled) found.add("limiter_full");
-      return { decisions, effects, notEvaluated: 0 };
+      return { decisions, effects: effects.list(), notEvaluated: 0 };
     },
     finish: () => ({ findings: [...found.list(simulated), ...sumBlocks()] }),
   };
@@ -140,7 +163,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   // ------------------------------------------------------------------------------------------------ a source
 
   function stepSource(group: Group, context: SourceContext): void {
-    const { interval, moment, decisions, effects } = context, { known, from, to, source } = group, { cells } = interval;
+    const { interval } = context, { known, from, to, source } = group, { cells } = interval;
     const subnet = subnets.cover(group, context);
     const host = presents.get(source)?.host, active = enforced && !known.trusted;
     const covered = active && host !== undefined && host.coveredUntilMs >= interval.endMs;
@@ -155,56 +178,72 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     const mayDrop = subnet.possible || mayBegin || (active && blockedUntil(present) > interval.beginMs);
 
     // Firewall: what of each cell comes through, and what is stopped by which rule.
-    while (passes.length < count) passes.push({ lower: 0, upper: 0 });
-    passes.length = stopped.length = count;
+    const reaching = resize(passes, count);
+    while (stopped.length < count) stopped.push(createStops());
     for (let k = 0; k < count; k++) {
-      const pass = passes[k]!;
+      const pass = reaching[k]!;
       pass.lower = pass.upper = cells.packets[from + k]!;
-      stopped[k] = firewall.isSilent ? undefined : judgeCell(source, from + k, { cells, pass });
+      stopped[k]!.count = 0;
+      if (!firewall.isSilent) judgeCell(source, from + k, { cells, pass, stops: stopped[k]! });
     }
     // Guards and limits, of what no block may have taken before.
     if (ratelimit.enabled) {
-      const crowded = presents.values.length > LIMITER_SOURCES;
-      limiter.step(group, { present, passes, stopped, uncertain: mayDrop, crowded }, context);
+      passing.present = present;
+      passing.uncertain = mayDrop;
+      passing.crowded = presents.values.length > LIMITER_SOURCES;
+      limiter.step(group, passing, context);
     }
     // Detection, and the blocks that it begins.
     const step = slots.size === 0
       ? undefined
       : stepDetection(group, { context, present, subnet: subnet.possible, mayDrop });
     const share = step ? likelyShare(present, { known, interval, begins: step.begins }) : 0;
+    const blockRule = subnet.possible && !mayBegin ? subnetRule : autoBlacklist;
     for (let k = 0; k < count; k++) {
-      const i = from + k, packets = cells.packets[i]!;
-      let taken = active && step ? step.dropped[k]! : NOTHING;
-      if (subnet.possible) taken = { lower: taken.lower, upper: packets };
+      const cell = from + k, packets = cells.packets[cell]!;
+      const dropped = active && step ? step.dropped[k]! : NOTHING;
+      taken.lower = dropped.lower;
+      taken.upper = subnet.possible ? packets : dropped.upper;
       if (taken.upper > 0) {
         const likely = step ? share * packets : packets / 2;
-        pushEffect(effects, cells, i, subnet.possible && !mayBegin ? subnetRule : autoBlacklist, taken, likely);
+        pushEffect(effects, cells, { cell, rule: blockRule, dropped: taken, likely });
       }
-      const slot = inlineDrops ? slots.get(cells.port[i]!) : undefined;
-      const after = slot?.inlineDrop
-        ? rules.index(slot.rule.path)
-        : known.listed?.mode === "block" && config.threatintel.enabled
-        ? known.listed.rule
-        : undefined;
-      if (after !== undefined) (stopped[k] ??= []).push({ rule: after, dropped: { ...passes[k]! } });
-      const stops = stopped[k];
-      if (!stops) continue;
-      for (const { rule, alert } of stops) {
-        if (alert) decideOnce(decisions, { rule, group, moment, dropped: SURELY, action: "alert" });
-      }
-      for (const { rule, dropped, likely } of mergeStops(stops)) {
-        if (rule < 0 || dropped.upper === 0) continue;
-        const after = {
-          lower: Math.max(0, dropped.lower - taken.upper),
-          upper: Math.min(dropped.upper, packets - taken.lower),
-        };
-        const share = taken.upper === 0 ? 1 : 1 - (taken.lower + taken.upper) / 2 / packets;
-        pushEffect(effects, cells, i, rule, after, (likely ?? (dropped.lower + dropped.upper) / 2) * share);
-        decideOnce(decisions, { rule, group, moment, dropped: after });
-      }
+      finishCell(k, group, context);
     }
     if (known.listed?.mode === "alert") {
-      decideOnce(decisions, { rule: known.listed.rule, group, moment, dropped: SURELY, action: "alert" });
+      decideOnce(context.decisions, {
+        ...{ rule: known.listed.rule, group, moment: context.moment, dropped: SURELY, action: "alert" },
+      });
+    }
+  }
+
+  /** What stops a cell's packets after detection, and all of that as effects; blocks have `taken` some before. */
+  function finishCell(k: number, group: Group, { interval: { cells }, moment, decisions }: SourceContext): void {
+    const { known, from } = group, cell = from + k, packets = cells.packets[cell]!, stops = stopped[k]!;
+    const slot = inlineDrops ? slots.get(cells.port[cell]!) : undefined;
+    const last = slot?.inlineDrop
+      ? rules.index(slot.rule.path)
+      : known.listed?.mode === "block" && config.threatintel.enabled
+      ? known.listed.rule
+      : undefined;
+    if (last !== undefined) {
+      const stop = stopOf(stops, last);
+      stop.lower += passes.list[k]!.lower;
+      stop.upper += passes.list[k]!.upper;
+    }
+    for (let s = 0; s < stops.count; s++) {
+      const { rule, alert } = stops.list[s]!;
+      if (alert) decideOnce(decisions, { rule, group, moment, dropped: SURELY, action: "alert" });
+    }
+    for (let s = 0; s < stops.count; s++) {
+      const { rule, lower, upper, likely: most } = stops.list[s]!;
+      if (rule < 0 || upper === 0) continue;
+      after.lower = Math.max(0, lower - taken.upper);
+      after.upper = Math.min(upper, packets - taken.lower);
+      const share = taken.upper === 0 ? 1 : 1 - (taken.lower + taken.upper) / 2 / packets;
+      const likely = (Number.isNaN(most) ? (lower + upper) / 2 : most) * share;
+      pushEffect(effects, cells, { cell, rule, dropped: after, likely });
+      decideOnce(decisions, { rule, group, moment, dropped: after });
     }
   }
 
@@ -213,27 +252,31 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
    *
    * @param pass Packets that come to it; what comes through afterwards.
    */
-  function judgeCell(source: number, i: number, { cells, pass }: { cells: Cells; pass: Range }): Stopped[] | undefined {
+  function judgeCell(source: number, i: number, { cells, pass, stops }: {
+    cells: Cells;
+    pass: Range;
+    stops: Stops;
+  }): void {
     const packets = cells.packets[i]!, pair = verdicts.pair(source, cells.port[i]!);
     const opening = Math.min(packets, Math.max(0, cells.syn[i]! - cells.synAck[i]!));
-    let stops: Stopped[] | undefined, least = 0, most = 0;
+    let least = 0, most = 0;
     for (let part = 0; part < 2; part++) {
       const count = part === 0 ? opening : packets - opening;
       if (count === 0) continue;
       const { decision, wouldDrop, rule } = verdicts.judge(pair, part === 0);
       if (decision === "pass") {
         // A rule that would drop in mode block is reported, once a source.
-        if (wouldDrop) (stops ??= []).push({ rule, dropped: NOTHING, alert: true });
+        if (wouldDrop) stopOf(stops, rule).alert = true;
         continue;
       }
-      const lower = decision === "drop" ? count : 0;
-      (stops ??= []).push({ rule, dropped: { lower, upper: count } });
+      const lower = decision === "drop" ? count : 0, stop = stopOf(stops, rule);
+      stop.lower += lower;
+      stop.upper += count;
       least += lower;
       most += count;
     }
     pass.lower = packets - Math.min(packets, most);
     pass.upper = packets - least;
-    return stops;
   }
 
   /** Detections of a source and the blocks they begin; undefined where there is nothing to detect. Fills `ports`. */
@@ -247,10 +290,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     if (known.trusted && ids.rules.length === 0) return undefined;
     const unknownShare = known.sampled === "unknown" || subnet, count = to - from;
     let matched = 0;
+    taking.beginMs = beginMs;
+    taking.endMs = endMs;
+    taking.count = count;
     while (ports.length < count) ports.push(createPort());
-    ports.length = count;
     for (let k = 0; k < count; k++) {
-      const port = ports[k]!, pass = passes[k]!, slot = slots.get(cells.port[from + k]!);
+      const port = ports[k]!, pass = passes.list[k]!, slot = slots.get(cells.port[from + k]!);
       port.packets = cells.packets[from + k]!;
       port.matches.lower = port.least = unknownShare ? 0 : pass.lower;
       port.matches.upper = pass.upper;
@@ -270,9 +315,10 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       advanceGates(source, interval, mayDrop ? 0 : Infinity);
       return undefined;
     }
-    const block: BlockRule = { limit: known.limit, ttlMs: ttl, lagMs, dryRun: !enforced };
     const counted = blockedUntil(present) <= beginMs, host = present.host ??= createHost();
-    const step = stepHost(block, host, { beginMs, endMs, ports, refused: context.refused });
+    block.limit = known.limit;
+    taking.refused = context.refused;
+    const step = stepHost(block, host, taking);
     const reach = !enforced || (!mayDrop && step.begins === "never")
       ? Infinity
       : counted && !subnet && matched === 1
@@ -295,16 +341,18 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     mayDrop: boolean;
   }): void {
     if (!isCountable(slot.rule)) return;
-    const { known } = group, { beginMs, endMs } = context.interval, { threshold, mode } = slot.rule;
+    const { known } = group, { threshold, mode } = slot.rule;
     const rule = (known.country === undefined ? undefined : slot.countryGates?.get(known.country)) ?? slot.gate;
-    const { lower, upper } = port.matches, state = gateOf(group.source, slot.number);
+    const { lower, upper } = port.matches, state = gateOf(group.source, slot.number), { detections } = port;
     const bySource = !rule || !threshold || threshold.trackBy === "src_ip" ||
       (threshold.trackBy === "both" && destinations.length === 1);
-    const detections = !bySource
-      ? { lower: 0, upper }
-      : rule
-      ? boundGate(rule, state, { lower, upper, beginMs, endMs })
-      : { lower, upper };
+    if (bySource && rule) {
+      setMatches(matches, port.matches, context.interval);
+      boundGate(rule, state, matches, detections);
+    } else {
+      detections.lower = bySource ? lower : 0;
+      detections.upper = upper;
+    }
     port.slot = slot;
     port.window = rule;
     if (mode === "alert" && detections.upper > 0) {
@@ -315,15 +363,20 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     if (!slot.feeds || known.trusted || known.counted === false) return;
     if (known.counted === "unknown") detections.lower = 0;
     if (known.counted === "unknown" || !bySource) port.matches.lower = 0;
-    port.gate = { rule: bySource ? rule : undefined, state, detections };
+    port.gate = port.own;
+    port.own.rule = bySource ? rule : undefined;
+    port.own.state = state;
   }
 
   /** Takes the windows of rules along, to which so many matches come at the least. */
   function advanceGates(source: number, { beginMs, endMs }: Interval, reach: number): void {
-    for (let k = 0; k < ports.length; k++) {
+    for (let k = 0; k < taking.count; k++) {
       const { window, slot, least, matches: { upper } } = ports[k]!;
       if (!window) continue;
-      const matches = { lower: Math.min(least, reach), upper, beginMs, endMs };
+      matches.lower = Math.min(least, reach);
+      matches.upper = upper;
+      matches.beginMs = beginMs;
+      matches.endMs = endMs;
       advanceGate(window, gateOf(source, slot!.number), matches);
     }
   }
@@ -347,7 +400,10 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       likely.detections = 0;
       likely.sinceMs = open;
     }
-    for (const { gate } of ports) if (gate) detections += (gate.detections.lower + gate.detections.upper) / 2;
+    for (let k = 0; k < taking.count; k++) {
+      const { gate } = ports[k]!;
+      if (gate) detections += (gate.detections.lower + gate.detections.upper) / 2;
+    }
     detections = detections * (endMs - open) / length;
     likely.detections += detections;
     if (likely.detections < known.limit || begins === "never") return share;
@@ -367,7 +423,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   }): void {
     const { known } = group, certain = step.begins === "always";
     let detections = 0;
-    for (const { gate } of ports) if (gate) detections += gate.detections.upper;
+    for (let k = 0; k < taking.count; k++) detections += ports[k]!.gate?.detections.upper ?? 0;
     if (certain && known.injects !== undefined) {
       const injection = injections.get(known.injects);
       if (injection) injection.certain = true;
@@ -376,10 +432,10 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     found.blocked(group, interval.cells, config);
   }
 
-  function dropAll({ from, to }: Group, { interval: { cells }, effects }: SourceContext, rule: number): void {
-    for (let i = from; i < to; i++) {
-      const packets = cells.packets[i]!;
-      pushEffect(effects, cells, i, rule, { lower: packets, upper: packets }, packets);
+  function dropAll({ from, to }: Group, { interval: { cells } }: SourceContext, rule: number): void {
+    for (let cell = from; cell < to; cell++) {
+      taken.lower = taken.upper = cells.packets[cell]!;
+      pushEffect(effects, cells, { cell, rule, dropped: taken, likely: taken.upper });
     }
   }
 
@@ -387,8 +443,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   function advanceUncounted(host: Host, { known, from, to }: Group, { beginMs, endMs, cells }: Interval): void {
     const ports: PortPackets[] = [];
     for (let i = from; i < to; i++) ports.push({ packets: cells.packets[i]!, matches: NOTHING, gate: undefined });
-    const block = { limit: known.limit, ttlMs: ttl, lagMs, dryRun: false };
-    stepHost(block, host, { beginMs, endMs, ports, refused: "never" });
+    const uncounted = { beginMs, endMs, ports, count: ports.length, refused: "never" } as const;
+    stepHost({ ...block, limit: known.limit, dryRun: false }, host, uncounted);
   }
 }
 
@@ -398,7 +454,6 @@ interface SourceContext {
   interval: Interval;
   moment: Moment;
   decisions: Decision[];
-  effects: Effect[];
   refused: SourceRefusal;
   injections: Map<string, Injection>;
   shared: SharedLimits;
@@ -406,6 +461,9 @@ interface SourceContext {
 
 /** A cell on its way through detection. */
 interface Port extends PortPackets {
+  /** What `gate` is where there is one, and its detections. */
+  own: PortGate;
+  detections: Range;
   /** The slot whose window is to be taken along, that window's rule, and the least that comes to it. */
   slot: Slot | undefined;
   window: GateRule | undefined;
@@ -413,8 +471,11 @@ interface Port extends PortPackets {
 }
 
 function createPort(): Port {
-  const matches = { lower: 0, upper: 0 };
-  return { packets: 0, matches, gate: undefined, slot: undefined, window: undefined, least: 0 };
+  const detections = createRange(), own = { rule: undefined, state: createGateBounds(), detections };
+  return {
+    ...{ packets: 0, matches: createRange(), gate: undefined, own, detections },
+    ...{ slot: undefined, window: undefined, least: 0 },
+  };
 }
 
 /** Until when a source may be blocked. */
