@@ -33,34 +33,39 @@ interface Place {
   moment: Moment;
 }
 
-/** Tells what a rule without state does to a source: at its first packet, and not again. */
-export type DecideOnce = (
-  decisions: Decision[],
-  decision: Place & { dropped: Range; action?: Decision["action"] },
-) => void;
+/** What rules without state do to sources: told at a source's first packet, and not again. */
+export interface Once {
+  /** Whether what a rule drops of a source was told, or never is: a limit decides anew in each interval. */
+  isTold(rule: number, source: number): boolean;
+  /** Tells it, unless it was. */
+  tell(decisions: Decision[], decision: Place & { dropped: Range; action?: Decision["action"] }): void;
+}
 
 const FOR_GOOD = { earliest: Infinity, latest: Infinity }, NO_THRESHOLDS = {};
 
-/** Starts a simulation's `DecideOnce`. */
-export function createDecideOnce(rules: RuleTable): DecideOnce {
+/** Nothing was told so far. */
+export function createOnce(rules: RuleTable): Once {
   /** By rule and source, whether it was told. */
-  const told = rules.list.map(() => new Uint8Array(0));
-  return (decisions, { dropped, action = "block", rule, group, moment }) => {
-    const { source } = group, known = told[rule] = atLeast(told[rule]!, source + 1);
-    if (known[source] === 1 || dropped.upper === 0 || (rules.isLimit(rule) && action !== "alert")) return;
-    known[source] = 1;
-    decisions.push({
-      rule,
-      action,
-      certain: dropped.lower > 0,
-      source,
-      window: moment.window,
-      fromMs: moment.fromMs,
-      untilMs: FOR_GOOD,
-      measured: measure(group, moment.interval),
-      thresholds: NO_THRESHOLDS,
-      formula: "the rule matches",
-    });
+  const told = rules.list.map(() => new Uint8Array(0)), limits = rules.list.map((_, rule) => rules.isLimit(rule));
+  return {
+    isTold: (rule, source) => limits[rule]! || told[rule]![source] === 1,
+    tell(decisions, { dropped, action = "block", rule, group, moment }) {
+      const { source } = group, known = told[rule] = atLeast(told[rule]!, source + 1);
+      if (known[source] === 1 || dropped.upper === 0 || (limits[rule]! && action !== "alert")) return;
+      known[source] = 1;
+      decisions.push({
+        rule,
+        action,
+        certain: dropped.lower > 0,
+        source,
+        window: moment.window,
+        fromMs: moment.fromMs,
+        untilMs: FOR_GOOD,
+        measured: measure(group, moment.interval),
+        thresholds: NO_THRESHOLDS,
+        formula: "the rule matches",
+      });
+    },
   };
 }
 

@@ -56,15 +56,19 @@ export function countAnswers(cells: Cells, { from, to }: { from: number; to: num
 }
 
 /** What is dropped of a cell by a rule. */
-interface Dropped {
+export interface Dropped extends Range {
   cell: number;
   rule: number;
-  dropped: Range;
   likely: number;
 }
 
+export function createDropped(): Dropped {
+  return { cell: 0, rule: 0, lower: 0.5, upper: 0.5, likely: 0.5 };
+}
+
 /** Adds an effect, unless there is none; packets dropped tell how many bytes and SYN were, at least and at most. */
-export function pushEffect(effects: EffectList, cells: Cells, { cell: i, rule, dropped, likely }: Dropped): void {
+export function pushEffect(effects: EffectList, cells: Cells, dropped: Dropped): void {
+  const { cell: i, rule, likely } = dropped;
   const packets = cells.packets[i]!, lower = Math.min(packets, dropped.lower), upper = Math.min(packets, dropped.upper);
   if (upper <= 0) return;
   const expected = Math.min(upper, Math.max(lower, likely)), share = packets === 0 ? 0 : expected / packets;

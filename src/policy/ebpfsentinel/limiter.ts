@@ -4,7 +4,7 @@
 import type { Interval } from "../../evidence/interval.ts";
 import type { Decision } from "../policy.ts";
 import type { Limit } from "./config_limits.ts";
-import { createLimitDecision, type DecideOnce, type Moment, SURELY } from "./decisions.ts";
+import { createLimitDecision, type Moment, type Once, SURELY } from "./decisions.ts";
 import { createAnswer } from "./bucket.ts";
 import { countAnswers, stopOf, type Stops } from "./effects.ts";
 import { createMatches, createRange, type Range, setMatches } from "./gate.ts";
@@ -16,8 +16,13 @@ import type { Group, Present, Simulated } from "./sources.ts";
 /** What comes to limits that all sources share, and their room, by scope. */
 export type SharedLimits = ReadonlyMap<string, { packets: Range; room: Range }>;
 
-/** A source's packets on their way: what of each cell comes through so far, and what was stopped. */
+/** A source's packets of an interval on their way: what of each cell comes through so far, and what was stopped. */
 export interface Passing {
+  interval: Interval;
+  moment: Moment;
+  decisions: Decision[];
+  shared: SharedLimits;
+  group: Group;
   present: Present;
   passes: Ranges;
   stopped: readonly Stops[];
@@ -34,7 +39,7 @@ export interface Passing {
  */
 export function createLimiter(
   { config: { ratelimit, ddos }, profile, rules, cpus }: Simulated,
-  { decideOnce, undisturbed }: { decideOnce: DecideOnce; undisturbed: boolean },
+  { once, undisturbed }: { once: Once; undisturbed: boolean },
 ) {
   const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
   const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
@@ -107,8 +112,8 @@ export function createLimiter(
   };
 
   /** Takes what guards and limits drop of a source off `passes`, and adds it to `stopped`. */
-  function step(group: Group, of: Passing, context: LimiterContext): void {
-    const { interval, moment, decisions, shared } = context, { known, from } = group, { cells } = interval;
+  function step(of: Passing): void {
+    const { interval, moment, decisions, shared, group } = of, { known, from } = group, { cells } = interval;
     const { present, passes, uncertain } = of;
     passing = of;
     answers = ddos.enabled || known.limits.syn ? countAnswers(cells, group) : 0;
@@ -129,7 +134,7 @@ export function createLimiter(
         take(of, distribute(dropped, classes.opening, drops), { rule: index, harmless, likely: NaN });
       }
       if (harmless && packets.upper > room.upper) {
-        decideOnce(decisions, { rule: index, group, moment, dropped: SURELY, action: "alert" });
+        once.tell(decisions, { rule: index, group, moment, dropped: SURELY, action: "alert" });
       }
     }
     if (!limit) return;
@@ -164,14 +169,6 @@ interface Taking {
   rule: number;
   harmless: boolean;
   likely: number;
-}
-
-/** What the limiter is told of an interval. */
-interface LimiterContext {
-  interval: Interval;
-  moment: Moment;
-  decisions: Decision[];
-  shared: SharedLimits;
 }
 
 /** Packets over a limit if they come evenly. */

@@ -19,9 +19,9 @@ import {
   type PortPackets,
   type SourceInterval,
 } from "./blacklist_bounds.ts";
-import { alertDecision, createBlockDecision, createDecideOnce, type Moment, momentOf, SURELY } from "./decisions.ts";
+import { alertDecision, createBlockDecision, createOnce, momentOf, SURELY } from "./decisions.ts";
 import { isCountable, type Slot, takeSlots } from "./detection.ts";
-import { createStops, pushEffect, stopOf, type Stops } from "./effects.ts";
+import { createDropped, createStops, pushEffect, stopOf, type Stops } from "./effects.ts";
 import { compileFirewall } from "./firewall.ts";
 import {
   advanceGate,
@@ -34,15 +34,15 @@ import {
   setMatches,
 } from "./gate.ts";
 import { createHost, droppedSoFar, type Host, isResting } from "./host_states.ts";
-import { createLimiter, type Passing, type SharedLimits } from "./limiter.ts";
+import { createLimiter, type Passing } from "./limiter.ts";
 import { createNotes, LIMITER_SOURCES } from "./notes.ts";
 import {
+  createBlockedSources,
   createBySource,
   createGates,
   createGrouping,
   createKnowledge,
   type Group,
-  type Known,
   type Present,
   recall,
   type Simulated,
@@ -62,11 +62,9 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const slots = takeSlots(config, profile).byPort, inlineDrops = [...slots.values()].some((slot) => slot.inlineDrop);
   const firewall = compileFirewall(config.firewall, { profile, zonesEnabled: config.zonesEnabled });
   const know = createKnowledge(simulated, sources), presents = createBySource<Present>();
-  const group = createGrouping(know), decideOnce = createDecideOnce(rules);
+  const group = createGrouping(know), once = createOnce(rules);
   const verdicts = createVerdicts(simulated, { firewall, sources });
-  /** Sources that may be blocked, and until when; none of them ends before `unblocksMs`. */
-  const blocked = new Map<number, number>();
-  let unblocksMs = Infinity;
+  const blocked = createBlockedSources();
   const ttl = ttlMs(ips, profile), lagMs = profile === "code" ? SWEEP_MS : 0;
   const enforced = ips.mode === "block" && config.firewall.enabled;
   const counting = ips.enabled && [...slots.values()].some((slot) => slot.feeds);
@@ -74,12 +72,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const stepHost = createStepHost(), gateOf = createGates();
   /** Of the source that is at work, by its cells. */
   const passes = createRanges(), stopped: Stops[] = [], ports: Port[] = [], effects = createEffectList();
-  const passing: Passing = { present: undefined!, passes, stopped, uncertain: false, crowded: false };
+  const work = { passes, stopped, uncertain: false, crowded: false } as unknown as Work;
   const block: BlockRule = { limit: 0, ttlMs: ttl, lagMs, dryRun: !enforced };
   const taking: SourceInterval = { beginMs: 0.5, endMs: 0.5, ports, count: 0, refused: "never" };
-  const taken = createRange(), after = createRange(), matches = createMatches();
+  const taken = createDropped(), after = createDropped(), matches = createMatches();
   const limiter = createLimiter(simulated, {
-    decideOnce,
+    once,
     undisturbed: !counting && !ddos.enabled && firewall.letsAllPass,
   });
   const subnets = createSubnets(simulated, { ttlMs: ttl, lagMs, enforced, found, sources });
@@ -91,16 +89,20 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     fold(interval) {
       const { cells } = interval, decisions: Decision[] = [];
       effects.clear();
-      unblock(interval.beginMs);
+      blocked.forget(interval.beginMs);
       const groups = group(cells), refused = boundCapacity(groups, interval);
       const candidates = ips.countryThresholds && refused !== "always" ? groups : [];
       const injections = subnets.list(
         candidates.filter((group) => group.known.injects !== undefined && mayBlock(group, cells)),
       );
-      const shared = limiter.share(groups, interval), moment = momentOf(interval);
-      const context = { interval, moment, decisions, refused, injections, shared };
+      Object.assign(work, { interval, decisions, refused, injections });
+      work.shared = limiter.share(groups, interval);
+      work.moment = momentOf(interval);
       found.note(interval);
-      for (const group of groups) stepSource(group, context);
+      for (let i = 0; i < groups.length; i++) {
+        work.group = groups[i]!;
+        stepSource();
+      }
       subnets.extend(injections, interval, decisions);
       if (presents.values.length > LIMITER_SOURCES && ratelimit.enabled) found.add("limiter_full");
       return { decisions, effects: effects.list(), notEvaluated: 0 };
@@ -127,16 +129,6 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
 
   // ------------------------------------------------------------------------------------------------ before sources
 
-  /** Forgets blocks that are over. */
-  function unblock(beginMs: number): void {
-    if (unblocksMs > beginMs) return;
-    unblocksMs = Infinity;
-    for (const [source, untilMs] of blocked) {
-      if (untilMs <= beginMs) blocked.delete(source);
-      else unblocksMs = Math.min(unblocksMs, untilMs);
-    }
-  }
-
   /** Whether a source can reach its limit in the interval, as far as a quick look tells. */
   function mayBlock({ known, from, to, source }: Group, cells: Cells): boolean {
     if (!counting || known.trusted || known.sampled === false || known.counted === false) return false;
@@ -162,20 +154,23 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
 
   // ------------------------------------------------------------------------------------------------ a source
 
-  function stepSource(group: Group, context: SourceContext): void {
-    const { interval } = context, { known, from, to, source } = group, { cells } = interval;
-    const subnet = subnets.cover(group, context);
+  /** Takes the group at work through the engine's path. */
+  function stepSource(): void {
+    const { group, interval, refused } = work, { known, from, to, source } = group, { cells } = interval;
+    const subnet = subnets.cover(group, work);
     const host = presents.get(source)?.host, active = enforced && !known.trusted;
     const covered = active && host !== undefined && host.coveredUntilMs >= interval.endMs;
     if (covered || subnet.certain) {
-      dropAll(group, context, subnet.certain ? subnetRule : autoBlacklist);
+      dropAll(subnet.certain ? subnetRule : autoBlacklist);
       if (covered) host.dropped += sumPackets(group, cells);
       else if (host) advanceUncounted(host, group, interval);
       return;
     }
-    const present = recall(presents, source), count = to - from;
-    const mayBegin = active && context.refused !== "always" && mayBlock(group, cells);
+    const present = work.present = recall(presents, source), count = to - from;
+    const mayBegin = active && refused !== "always" && mayBlock(group, cells);
     const mayDrop = subnet.possible || mayBegin || (active && blockedUntil(present) > interval.beginMs);
+    work.uncertain = mayDrop;
+    work.subnet = subnet.possible;
 
     // Firewall: what of each cell comes through, and what is stopped by which rule.
     const reaching = resize(passes, count);
@@ -184,42 +179,33 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       const pass = reaching[k]!;
       pass.lower = pass.upper = cells.packets[from + k]!;
       stopped[k]!.count = 0;
-      if (!firewall.isSilent) judgeCell(source, from + k, { cells, pass, stops: stopped[k]! });
+      if (!firewall.isSilent) judgeCell(k);
     }
     // Guards and limits, of what no block may have taken before.
     if (ratelimit.enabled) {
-      passing.present = present;
-      passing.uncertain = mayDrop;
-      passing.crowded = presents.values.length > LIMITER_SOURCES;
-      limiter.step(group, passing, context);
+      work.crowded = presents.values.length > LIMITER_SOURCES;
+      limiter.step(work);
     }
     // Detection, and the blocks that it begins.
-    const step = slots.size === 0
-      ? undefined
-      : stepDetection(group, { context, present, subnet: subnet.possible, mayDrop });
-    const share = step ? likelyShare(present, { known, interval, begins: step.begins }) : 0;
-    const blockRule = subnet.possible && !mayBegin ? subnetRule : autoBlacklist;
+    const step = slots.size === 0 ? undefined : stepDetection();
+    const share = step ? likelyShare(step.begins) : 0;
+    taken.rule = subnet.possible && !mayBegin ? subnetRule : autoBlacklist;
     for (let k = 0; k < count; k++) {
-      const cell = from + k, packets = cells.packets[cell]!;
+      const cell = taken.cell = from + k, packets = cells.packets[cell]!;
       const dropped = active && step ? step.dropped[k]! : NOTHING;
       taken.lower = dropped.lower;
       taken.upper = subnet.possible ? packets : dropped.upper;
-      if (taken.upper > 0) {
-        const likely = step ? share * packets : packets / 2;
-        pushEffect(effects, cells, { cell, rule: blockRule, dropped: taken, likely });
-      }
-      finishCell(k, group, context);
+      taken.likely = step ? share * packets : packets / 2;
+      if (taken.upper > 0) pushEffect(effects, cells, taken);
+      finishCell(k);
     }
-    if (known.listed?.mode === "alert") {
-      decideOnce(context.decisions, {
-        ...{ rule: known.listed.rule, group, moment: context.moment, dropped: SURELY, action: "alert" },
-      });
-    }
+    if (known.listed?.mode === "alert") alertOnce(known.listed.rule);
   }
 
   /** What stops a cell's packets after detection, and all of that as effects; blocks have `taken` some before. */
-  function finishCell(k: number, group: Group, { interval: { cells }, moment, decisions }: SourceContext): void {
-    const { known, from } = group, cell = from + k, packets = cells.packets[cell]!, stops = stopped[k]!;
+  function finishCell(k: number): void {
+    const { group, interval: { cells }, moment, decisions } = work, { known, from, source } = group;
+    const cell = after.cell = from + k, packets = cells.packets[cell]!, stops = stopped[k]!;
     const slot = inlineDrops ? slots.get(cells.port[cell]!) : undefined;
     const last = slot?.inlineDrop
       ? rules.index(slot.rule.path)
@@ -233,7 +219,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     }
     for (let s = 0; s < stops.count; s++) {
       const { rule, alert } = stops.list[s]!;
-      if (alert) decideOnce(decisions, { rule, group, moment, dropped: SURELY, action: "alert" });
+      if (alert) alertOnce(rule);
     }
     for (let s = 0; s < stops.count; s++) {
       const { rule, lower, upper, likely: most } = stops.list[s]!;
@@ -241,22 +227,26 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       after.lower = Math.max(0, lower - taken.upper);
       after.upper = Math.min(upper, packets - taken.lower);
       const share = taken.upper === 0 ? 1 : 1 - (taken.lower + taken.upper) / 2 / packets;
-      const likely = (Number.isNaN(most) ? (lower + upper) / 2 : most) * share;
-      pushEffect(effects, cells, { cell, rule, dropped: after, likely });
-      decideOnce(decisions, { rule, group, moment, dropped: after });
+      after.rule = rule;
+      after.likely = (Number.isNaN(most) ? (lower + upper) / 2 : most) * share;
+      pushEffect(effects, cells, after);
+      if (!once.isTold(rule, source)) once.tell(decisions, { rule, group, moment, dropped: after });
     }
   }
 
+  /** Reports what a rule would do to the source, or does beside dropping anything. */
+  function alertOnce(rule: number): void {
+    const { decisions, group, moment } = work;
+    once.tell(decisions, { rule, group, moment, dropped: SURELY, action: "alert" });
+  }
+
   /**
-   * What the firewall stops of a cell: connections being opened, and all others, each by a rule.
-   *
-   * @param pass Packets that come to it; what comes through afterwards.
+   * What the firewall stops of the group's k-th cell: connections being opened, and all others, each by a rule. What
+   * comes through is left of what `passes`.
    */
-  function judgeCell(source: number, i: number, { cells, pass, stops }: {
-    cells: Cells;
-    pass: Range;
-    stops: Stops;
-  }): void {
+  function judgeCell(k: number): void {
+    const { group: { source, from }, interval: { cells } } = work, i = from + k;
+    const pass = passes.list[k]!, stops = stopped[k]!;
     const packets = cells.packets[i]!, pair = verdicts.pair(source, cells.port[i]!);
     const opening = Math.min(packets, Math.max(0, cells.syn[i]! - cells.synAck[i]!));
     let least = 0, most = 0;
@@ -279,14 +269,10 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     pass.upper = packets - least;
   }
 
-  /** Detections of a source and the blocks they begin; undefined where there is nothing to detect. Fills `ports`. */
-  function stepDetection(group: Group, { context, present, subnet, mayDrop }: {
-    context: SourceContext;
-    present: Present;
-    subnet: boolean;
-    mayDrop: boolean;
-  }): HostStep | undefined {
-    const { interval, interval: { cells, beginMs, endMs } } = context, { known, from, to, source } = group;
+  /** Detections of the source and the blocks they begin; undefined where there is nothing to detect. Fills `ports`. */
+  function stepDetection(): HostStep | undefined {
+    const { interval, present, subnet, uncertain: mayDrop } = work, { cells, beginMs, endMs } = interval;
+    const { known, from, to, source } = work.group;
     if (known.trusted && ids.rules.length === 0) return undefined;
     const unknownShare = known.sampled === "unknown" || subnet, count = to - from;
     let matched = 0;
@@ -300,7 +286,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       port.matches.lower = port.least = unknownShare ? 0 : pass.lower;
       port.matches.upper = pass.upper;
       port.gate = port.window = undefined;
-      if (slot && known.sampled !== false) detect(port, slot, { group, context, mayDrop });
+      if (slot && known.sampled !== false) detect(port, slot);
       if (port.gate) matched++;
     }
     // A port that was counted with all others may hold matches of any rule.
@@ -317,7 +303,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     }
     const counted = blockedUntil(present) <= beginMs, host = present.host ??= createHost();
     block.limit = known.limit;
-    taking.refused = context.refused;
+    taking.refused = work.refused;
     const step = stepHost(block, host, taking);
     const reach = !enforced || (!mayDrop && step.begins === "never")
       ? Infinity
@@ -326,28 +312,21 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       : 0;
     advanceGates(source, interval, reach);
     const latest = host.blockedUntilMs;
-    if (latest > endMs) {
-      blocked.set(source, latest);
-      unblocksMs = Math.min(unblocksMs, latest);
-    }
-    if (step.begins !== "never") begin(group, context, { step, latest });
+    if (latest > endMs) blocked.set(source, latest);
+    if (step.begins !== "never") begin(step, latest);
     return step;
   }
 
   /** What the rule of a slot detects of a port's packets. */
-  function detect(port: Port, slot: Slot, { group, context, mayDrop }: {
-    group: Group;
-    context: SourceContext;
-    mayDrop: boolean;
-  }): void {
+  function detect(port: Port, slot: Slot): void {
     if (!isCountable(slot.rule)) return;
-    const { known } = group, { threshold, mode } = slot.rule;
+    const { group, group: { known }, interval, moment, uncertain: mayDrop } = work, { threshold, mode } = slot.rule;
     const rule = (known.country === undefined ? undefined : slot.countryGates?.get(known.country)) ?? slot.gate;
     const { lower, upper } = port.matches, state = gateOf(group.source, slot.number), { detections } = port;
     const bySource = !rule || !threshold || threshold.trackBy === "src_ip" ||
       (threshold.trackBy === "both" && destinations.length === 1);
     if (bySource && rule) {
-      setMatches(matches, port.matches, context.interval);
+      setMatches(matches, port.matches, interval);
       boundGate(rule, state, matches, detections);
     } else {
       detections.lower = bySource ? lower : 0;
@@ -357,8 +336,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     port.window = rule;
     if (mode === "alert" && detections.upper > 0) {
       const certain = detections.lower > 0 && !mayDrop,
-        place = { rule: ruleOf.get(slot.rule)!, group, moment: context.moment };
-      context.decisions.push(alertDecision(place, { detections, certain, slot }));
+        place = { rule: ruleOf.get(slot.rule)!, group, moment };
+      work.decisions.push(alertDecision(place, { detections, certain, slot }));
     }
     if (!slot.feeds || known.trusted || known.counted === false) return;
     if (known.counted === "unknown") detections.lower = 0;
@@ -382,11 +361,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   }
 
   /** The share of a source's packets that a block takes if they come evenly; takes the likely course along. */
-  function likelyShare(present: Present, { known, interval, begins }: {
-    known: Known;
-    interval: Interval;
-    begins: HostStep["begins"];
-  }): number {
+  function likelyShare(begins: HostStep["begins"]): number {
+    const { present, interval, group: { known } } = work;
     const likely = present.likely ??= { untilMs: -Infinity, detections: 0, sinceMs: -Infinity };
     const { beginMs, endMs } = interval, length = Math.max(1, endMs - beginMs);
     if (likely.untilMs >= endMs) return 1;
@@ -417,11 +393,10 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
 
   // ------------------------------------------------------------------------------------------------ blocks
 
-  function begin(group: Group, { interval, moment, decisions, injections }: SourceContext, { step, latest }: {
-    step: HostStep;
-    latest: number;
-  }): void {
-    const { known } = group, certain = step.begins === "always";
+  function begin(step: HostStep, latest: number): void {
+    const { group, interval, moment, decisions, injections } = work,
+      { known } = group,
+      certain = step.begins === "always";
     let detections = 0;
     for (let k = 0; k < taking.count; k++) detections += ports[k]!.gate?.detections.upper ?? 0;
     if (certain && known.injects !== undefined) {
@@ -432,10 +407,13 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     found.blocked(group, interval.cells, config);
   }
 
-  function dropAll({ from, to }: Group, { interval: { cells } }: SourceContext, rule: number): void {
+  function dropAll(rule: number): void {
+    const { group: { from, to }, interval: { cells } } = work;
+    taken.rule = rule;
     for (let cell = from; cell < to; cell++) {
-      taken.lower = taken.upper = cells.packets[cell]!;
-      pushEffect(effects, cells, { cell, rule, dropped: taken, likely: taken.upper });
+      taken.cell = cell;
+      taken.lower = taken.upper = taken.likely = cells.packets[cell]!;
+      pushEffect(effects, cells, taken);
     }
   }
 
@@ -450,13 +428,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
 
 type SourceRefusal = "never" | "maybe" | "always";
 
-interface SourceContext {
-  interval: Interval;
-  moment: Moment;
-  decisions: Decision[];
+/** The source that is at work, and the interval: one object for all of them, since new ones would be work for V8. */
+interface Work extends Passing {
   refused: SourceRefusal;
   injections: Map<string, Injection>;
-  shared: SharedLimits;
+  /** Whether it may be dropped with its network. */
+  subnet: boolean;
 }
 
 /** A cell on its way through detection. */

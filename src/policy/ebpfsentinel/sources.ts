@@ -84,6 +84,52 @@ export function createBySource<T>(): BySource<T> {
   };
 }
 
+/** Sources that may be blocked, and until when. */
+export interface BlockedSources {
+  readonly size: number;
+  has(source: number): boolean;
+  set(source: number, untilMs: number): void;
+  /** Forgets blocks that are over. */
+  forget(atMs: number): void;
+}
+
+/** None is blocked: eight bytes for each number of a source, and four for each that is blocked. */
+export function createBlockedSources(): BlockedSources {
+  /** By source, 0 if it isn't; and the sources that are. None of the blocks ends before `next[0]`. */
+  let untils = new Float64Array(0), blocked = new Uint32Array(0), size = 0;
+  const next = new Float64Array([Infinity]);
+  return {
+    get size() {
+      return size;
+    },
+    has: (source) => source < untils.length && untils[source] !== 0,
+    set(source, untilMs) {
+      if (source >= untils.length) untils = atLeast(untils, source + 1);
+      if (untils[source] === 0) {
+        if (size === blocked.length) blocked = atLeast(blocked, size + 1);
+        blocked[size++] = source;
+      }
+      untils[source] = untilMs;
+      if (untilMs < next[0]!) next[0] = untilMs;
+    },
+    forget(atMs) {
+      if (next[0]! > atMs) return;
+      let kept = 0, soonest = Infinity;
+      for (let i = 0; i < size; i++) {
+        const source = blocked[i]!, untilMs = untils[source]!;
+        if (untilMs <= atMs) {
+          untils[source] = 0;
+          continue;
+        }
+        soonest = Math.min(soonest, untilMs);
+        blocked[kept++] = source;
+      }
+      size = kept;
+      next[0] = soonest;
+    },
+  };
+}
+
 /** Looks up what is known of sources, each once. */
 export function createKnowledge(simulated: Simulated, sources: Sources): (source: number) => Known {
   const { config: { ips, ids, ratelimit }, destinations, countryOf, listed } = simulated;
