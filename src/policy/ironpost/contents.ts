@@ -57,13 +57,14 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
       into.diluted = seen.diluted === true;
       return into;
     },
-    part: (seen) => ({
-      hitsLeast: !seen.loose && seen.othersMost === 0 ? 1 : 0,
-      hitsMost: seen.hitsMost,
-      othersLeast: !seen.loose && seen.hitsMost === 0 ? 1 : 0,
-      othersMost: seen.othersMost,
-      diluted: seen.diluted === true,
-    }),
+    part(seen, into = noCounts()) {
+      into.hitsLeast = !seen.loose && seen.othersMost === 0 ? 1 : 0;
+      into.hitsMost = seen.hitsMost;
+      into.othersLeast = !seen.loose && seen.hitsMost === 0 ? 1 : 0;
+      into.othersMost = seen.othersMost;
+      into.diluted = seen.diluted === true;
+      return into;
+    },
     add(held, seen, into = noCounts()) {
       into.hitsLeast = held.hitsLeast + seen.hitsLeast;
       into.hitsMost = held.hitsMost + seen.hitsMost;
@@ -139,7 +140,11 @@ export function portContent(count: number): Content<Ports, SeenPorts> {
       into.possible = seen.ports;
       return into;
     },
-    part: (seen) => ({ certain: !seen.loose && seen.ports.size === 1 ? seen.ports : NONE, possible: seen.ports }),
+    part(seen, into = noPorts()) {
+      into.certain = !seen.loose && seen.ports.size === 1 ? seen.ports : NONE;
+      into.possible = seen.ports;
+      return into;
+    },
     add(held, seen, into = noPorts()) {
       into.certain = union(held.certain, certainPorts(seen));
       into.possible = union(held.possible, seen.ports);

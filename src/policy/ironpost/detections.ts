@@ -5,8 +5,10 @@
  * an alert, and within it no other is sent. It counts by rule and not by source, so that one source's alert hides
  * another's; more matches never make fewer alerts. The rate limit (10 a minute) can't bind behind it. Pure.
  */
-import type { Interval } from "../../evidence/interval.ts";
+import type { Interval, Sources } from "../../evidence/interval.ts";
+import { atLeast, createPairs } from "../../evidence/pairs.ts";
 import type { Decision, Finding, SimulatedStream } from "../policy.ts";
+import type { Answer, Conditions } from "./conditions.ts";
 import { countContent, type Counts, type SeenCounts } from "./contents.ts";
 import type { Detection, Program } from "./program.ts";
 import {
@@ -31,6 +33,30 @@ interface Matches extends Alerts {
   top: number;
 }
 
+/** Pairs of source and port whose answers are kept, of which each takes some 20 bytes; beyond, all are asked anew. */
+const MOST_PAIRS = 1 << 20;
+
+const NOT_ASKED = 0, NO = 1, YES = 2, UNKNOWN = 3;
+
+/** What a rule's conditions say of a source and port, asked once and kept: an address as text is work. */
+function createAnswers({ matches }: Conditions, sources: Sources) {
+  let pairs = createPairs(), known = new Uint8Array(0);
+  const ask = (source: number, port: number) => {
+    const answer = matches(sources.text(source), port === 0 ? undefined : port);
+    return answer === undefined ? UNKNOWN : answer ? YES : NO;
+  };
+  return {
+    /** Port 0: all ports together, or it doesn't matter. */
+    of(source: number, port: number): Answer {
+      if (pairs.count >= MOST_PAIRS) [pairs, known] = [createPairs(), new Uint8Array(0)];
+      const pair = pairs.of(source, port);
+      if (pair >= known.length) known = atLeast(known, pair + 1);
+      const answer = known[pair] === NOT_ASKED ? known[pair] = ask(source, port) : known[pair]!;
+      return answer === UNKNOWN ? undefined : answer === YES;
+    },
+  };
+}
+
 /** A rule at work. */
 export function createDetection(detection: Detection, { flushMs }: Program, { sources }: SimulatedStream): Part {
   const { rule, id, threshold, usesPort, tcpOnly } = detection, windowMs = threshold?.windowMs ?? 0;
@@ -39,7 +65,7 @@ export function createDetection(detection: Detection, { flushMs }: Program, { so
   const tracks = createTracks<Counts, SeenCounts>(content, { windowMs, delayMs: flushMs });
   const limiter = { content: countContent({ count: 1, ratio: -1 }), windowMs: DEDUP_MS }, dedup = createTrack<Counts>();
   const matched: Alerts = { least: 0, most: 0 }, sent: Alerts = { least: 0, most: 0 };
-  const groups = new Map<number, Matches>();
+  const groups = new Map<number, Matches>(), answers = createAnswers(detection, sources);
   const seen: SeenCounts = { fromMs: 0, toMs: 0, hitsLeast: 0, hitsMost: 0, othersLeast: 0, othersMost: 0 };
 
   const add = (key: number, { least, most }: Alerts, source: number) => {
@@ -88,9 +114,9 @@ export function createDetection(detection: Detection, { flushMs }: Program, { so
       tracks.begin(interval, tcpOnly ? unseen.tcp : unseen.others);
     },
     take({ cells }, { source, from, to }: SourceRows) {
-      const text = sources.text(source), portMatters = usesPort || byPort;
+      const portMatters = usesPort || byPort;
       for (let i = from; i < to;) {
-        const port = cells.port[i]!, answer = detection.matches(text, port === 0 ? undefined : port);
+        const port = cells.port[i]!, answer = answers.of(source, usesPort ? port : 0);
         let packets = cells.packets[i++]!;
         // Where the port doesn't matter, the source's rows are one.
         while (!portMatters && i < to) packets += cells.packets[i++]!;

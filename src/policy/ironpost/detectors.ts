@@ -26,7 +26,10 @@ function countSyn({ cells, notCounted }: Interval, { from, to }: SourceRows, see
     most += syn;
     least += notCounted ? syn : Math.max(0, syn - cells.ack[i]!);
   }
-  [seen.hitsLeast, seen.hitsMost, seen.othersLeast, seen.othersMost] = [least, most, packets - most, packets - least];
+  seen.hitsLeast = least;
+  seen.hitsMost = most;
+  seen.othersLeast = packets - most;
+  seen.othersMost = packets - least;
 }
 
 /** The SYN-flood detector; undefined where it is off. */
@@ -99,9 +102,11 @@ export function createPortScan({ portScan }: Program): Part | undefined {
       for (let i = from; i < to; i++) packets += cells.packets[i]!;
       const { placement } = tracks, before = tracks.tracks.get(source);
       // Once a window has alerted, each of its packets does.
-      const mayGoOn = before?.hypotheses.some((h) => h.perhaps) ?? false;
+      const mayGoOn = before?.perhaps === true;
       const goesOn = mayGoOn && before!.hypotheses.every((h) => h.alerted && placement.toMs - h.earliest <= windowMs);
-      [seen.ports, seen.packets, seen.optional] = [ports, packets, false];
+      seen.ports = ports;
+      seen.packets = packets;
+      seen.optional = false;
       const found = tracks.advance(source, seen);
       raw.least += goesOn && !placement.optional && !placement.loose ? packets : found.nowLeast;
       raw.most += mayGoOn || found.nowMost > 0 ? packets : 0;

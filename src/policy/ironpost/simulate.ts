@@ -22,7 +22,7 @@ export function simulate(program: Program, stream: SimulatedStream): Simulation 
   const portScan = createPortScan(program),
     detections = program.detections.map((d) => createDetection(d, program, stream));
   const parts = [synFlood, portScan, ...detections].filter((part) => part !== undefined);
-  const addresses = createAddresses(stream);
+  const addresses = createAddresses(stream), rows: SourceRows = { source: 0, from: 0, to: 0 }, { blocklist } = program;
   let lastEndMs: number | undefined, coarsestMs = 0, gaps = 0, ipv6Packets = 0, unseenIntervals = 0, mostPorts = 0;
   let cellsWithoutPort = false;
 
@@ -40,7 +40,7 @@ export function simulate(program: Program, stream: SimulatedStream): Simulation 
       mostPorts = Math.max(mostPorts, interval.ports.length);
       if (unseen.tcp) unseenIntervals++;
       for (const part of parts) part.begin(interval, unseen);
-      const { cells } = interval;
+      const { cells } = interval, out = { decisions, effects };
       for (let from = 0, to = 0; from < cells.count; from = to) {
         const source = cells.source[from]!;
         while (to < cells.count && cells.source[to] === source) to++;
@@ -49,9 +49,11 @@ export function simulate(program: Program, stream: SimulatedStream): Simulation 
           continue;
         }
         cellsWithoutPort ||= cells.port[from] === 0;
-        const rows = { source, from, to };
-        blocked(interval, rows, { decisions, effects });
-        for (const part of parts) part.take(interval, rows, decisions);
+        rows.source = source;
+        rows.from = from;
+        rows.to = to;
+        if (blocklist.size > 0) blocked(interval, rows, out);
+        for (let i = 0; i < parts.length; i++) parts[i]!.take(interval, rows, decisions);
       }
       for (const part of parts) part.end(interval, decisions);
       lastEndMs = interval.endMs;
@@ -119,7 +121,7 @@ function createBlocklist({ blocklist, rules, load }: Program, stream: SimulatedS
     { source, from, to }: SourceRows,
     out: { decisions: Decision[]; effects: Effect[] },
   ): void => {
-    const listed = blocklist.size > 0 ? blocklist.get(addresses.of(source)) : undefined;
+    const listed = blocklist.get(addresses.of(source));
     if (!listed || interval.endMs <= load.fromMs || interval.beginMs >= load.untilMs) return;
     const { rule, action } = listed, { cells, beginMs, endMs } = interval;
     if (!decided.has(source)) {

@@ -15,7 +15,7 @@ export interface Content<C, S> {
   /** A window that holds all of the interval's packets. */
   whole(seen: S, into?: C): C;
   /** A window that holds at least one of them. */
-  part(seen: S): C;
+  part(seen: S, into?: C): C;
   /** A window that held `content`, and all of them. */
   add(content: C, seen: S, into?: C): C;
   /** True if a window that holds this has alerted, whatever the order of the packets. */
@@ -71,6 +71,8 @@ export interface Track<C> {
   /** Alerts so far, certainly and at most. */
   least: number;
   most: number;
+  /** Whether one of the hypotheses has alerted, or may have. */
+  perhaps: boolean;
   /** Begins of intervals in which an alert became possible and none certain since. */
   open: number[];
 }
@@ -94,7 +96,7 @@ const MOST_HYPOTHESES = 10, MOST_COLD = 3;
 
 /** A track on which nothing came yet. */
 export function createTrack<C>(): Track<C> {
-  return { hypotheses: [createHypothesis()], least: 0, most: 0, open: [] };
+  return { hypotheses: [createHypothesis()], least: 0, most: 0, perhaps: false, open: [] };
 }
 
 function createHypothesis<C>(): Hypothesis<C> {
@@ -113,8 +115,11 @@ function createHypothesis<C>(): Hypothesis<C> {
 }
 
 /** True if a packet after `atMs` would begin a new window whatever happened: the track can be forgotten. */
-export function isExpired<C>(track: Track<C>, { atMs, windowMs }: { atMs: number; windowMs: number }): boolean {
-  for (const { latest } of track.hypotheses) if (atMs - latest < windowMs) return false;
+export function isExpired<C>(
+  { hypotheses }: Track<C>,
+  { atMs, windowMs }: { atMs: number; windowMs: number },
+): boolean {
+  for (let i = 0; i < hypotheses.length; i++) if (atMs - hypotheses[i]!.latest < windowMs) return false;
   return true;
 }
 
@@ -128,20 +133,41 @@ export interface WindowRules<C, S> {
 
 /**
  * Hypotheses that an interval leads to, before they are few, and those that are left over: all that are kept live until
- * the next interval, so that as new objects they would be what the garbage collector is worst at.
+ * the next interval, so that as new objects they would be what the garbage collector is worst at. Lists are not emptied
+ * by their length, which would free what they lie in, too.
  */
 export interface Scratch<C> {
+  /** The first `count` of them. */
   next: Hypothesis<C>[];
+  count: number;
   spare: Hypothesis<C>[];
-  /** What a window holds that has at least one of the interval's packets; made when first asked for. */
+  /** Of each of them from the one before. */
+  distances: number[];
+  /** Whether the window at work can alert, and whether one that held nothing can. */
+  possible: boolean;
+  alone: boolean;
+  /** Room for what a window holds that has at least one of the interval's packets. */
   part: C | undefined;
+  judgement: Judgement;
 }
 
 export function createScratch<C>(): Scratch<C> {
-  return { next: [], spare: [], part: undefined };
+  return {
+    next: [],
+    count: 0,
+    spare: [],
+    distances: [0.5],
+    possible: false,
+    alone: false,
+    part: undefined,
+    judgement: { ...NOTHING },
+  };
 }
 
-/** Takes an interval's packets into a track; there is at least one, unless `optional`. */
+/**
+ * Takes an interval's packets into a track; there is at least one, unless `optional`. What is returned may be written
+ * over by the next call with the same room to work in.
+ */
 export function advance<C, S extends Placement>(
   track: Track<C>,
   seen: S,
@@ -152,8 +178,9 @@ export function advance<C, S extends Placement>(
     keepFar(hypotheses[0]!, seen, rules);
     return NOTHING;
   }
-  const scratch = rules.scratch ?? createScratch<C>(), { next, spare } = scratch;
-  scratch.part = undefined;
+  const scratch = rules.scratch ?? createScratch<C>(), { spare } = scratch;
+  scratch.count = 0;
+  scratch.alone = content.possible(undefined, seen);
   for (let i = 0; i < hypotheses.length; i++) {
     const known = hypotheses[i]!;
     if (seen.optional) {
@@ -162,7 +189,7 @@ export function advance<C, S extends Placement>(
         same.content = same.own = content.merge(known.content, known.content, same.own);
       }
       same.nowLeast = same.nowMost = 0;
-      next.push(same);
+      scratch.next[scratch.count++] = same;
     }
     follow(known, seen, rules, scratch);
     const unseen = seen.loose ? withUnseenWindow(known, { fromMs, windowMs }, scratch) : undefined;
@@ -171,10 +198,8 @@ export function advance<C, S extends Placement>(
     spare.push(unseen);
   }
   for (let i = 0; i < hypotheses.length; i++) spare.push(hypotheses[i]!);
-  hypotheses.length = 0;
-  limitHypotheses(hypotheses, content, { next, spare, far: isAllFar(next, seen, content) });
-  next.length = 0;
-  return judge(track, fromMs, windowMs);
+  limitHypotheses(hypotheses, scratch, { content, far: isAllFar(scratch, seen, content) });
+  return judge(track, scratch.judgement, { fromMs, windowMs });
 }
 
 /** Adds what a hypothesis can lead to. */
@@ -185,14 +210,22 @@ function follow<C, S extends Placement>(
   scratch: Scratch<C>,
 ): void {
   const { next } = scratch;
-  if (seen.fromMs - h.latest >= rules.windowMs) return void next.push(begin(h, seen, rules, scratch));
-  next.push(stay(h, seen, rules, scratch));
+  if (seen.fromMs - h.latest >= rules.windowMs) {
+    next[scratch.count++] = begin(h, seen, rules, scratch);
+    return;
+  }
+  const stays = copyOf(h, scratch), possible = !h.alerted && rules.content.possible(h.content, seen);
+  scratch.possible = possible;
+  // All of the packets fall into the window that is open.
+  stays.earliest = Math.max(h.earliest, seen.fromMs - rules.windowMs);
+  judgeWindow(stays, seen, rules.content, possible);
+  next[scratch.count++] = stays;
   if (seen.toMs - h.earliest > rules.windowMs) turn(h, seen, rules, scratch);
 }
 
-function isAllFar<C, S extends Placement>(list: readonly Hypothesis<C>[], seen: S, content: Content<C, S>): boolean {
-  for (let i = 0; i < list.length; i++) {
-    const h = list[i]!;
+function isAllFar<C, S extends Placement>({ next, count }: Scratch<C>, seen: S, content: Content<C, S>): boolean {
+  for (let i = 0; i < count; i++) {
+    const h = next[i]!;
     if (h.alerted || h.perhaps || !content.isFar(h.content, seen)) return false;
   }
   return true;
@@ -218,15 +251,9 @@ function copyOf<C>(h: Hypothesis<C>, { spare }: Scratch<C>): Hypothesis<C> {
   return copy;
 }
 
-/** A hypothesis of which the window is over; the next one's begin is in this range, and nothing is in it. */
-function closedOf<C>(
-  h: Hypothesis<C>,
-  { earliest, latest }: { earliest: number; latest: number },
-  scratch: Scratch<C>,
-): Hypothesis<C> {
+/** A hypothesis of which the window is over; nothing is in the next one, which began where the caller says. */
+function closedOf<C>(h: Hypothesis<C>, scratch: Scratch<C>): Hypothesis<C> {
   const closed = copyOf(h, scratch);
-  closed.earliest = earliest;
-  closed.latest = latest;
   closed.content = undefined;
   closed.alerted = closed.perhaps = false;
   closed.closedLeast = h.least;
@@ -242,12 +269,18 @@ function isFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, content: Conte
 }
 
 /** Takes an interval's packets into the only hypothesis of such a track, as merging all of its courses would. */
-function keepFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, { content, windowMs }: WindowRules<C, S>): void {
+function keepFar<C, S extends Placement>(h: Hypothesis<C>, seen: S, rules: WindowRules<C, S>): void {
+  const { content, windowMs, scratch } = rules;
   const { fromMs, toMs, loose } = seen, expired = fromMs - h.latest >= windowMs;
   const unseen = loose === true && h.earliest + windowMs < fromMs;
   const turns = expired ? toMs - fromMs > windowMs : toMs - h.earliest > windowMs;
   const held = expired || h.content === undefined ? content.whole(seen, h.own) : content.add(h.content, seen, h.own);
-  h.content = h.own = turns || unseen ? content.merge(held, content.part(seen), held) : held;
+  h.content = h.own = held;
+  if (turns || unseen) {
+    const part = content.part(seen, scratch?.part);
+    if (scratch) scratch.part = part;
+    h.content = h.own = content.merge(held, part, held);
+  }
   h.earliest = expired && !unseen ? fromMs : Math.max(h.earliest, fromMs - windowMs);
   if (expired || turns) h.latest = toMs;
   else if (unseen) h.latest = Math.max(h.latest, fromMs);
@@ -263,7 +296,11 @@ function withUnseenWindow<C>(
   scratch: Scratch<C>,
 ): Hypothesis<C> | undefined {
   const earliest = Math.max(h.earliest + windowMs, fromMs - windowMs);
-  return earliest >= fromMs ? undefined : closedOf(h, { earliest, latest: fromMs }, scratch);
+  if (earliest >= fromMs) return undefined;
+  const closed = closedOf(h, scratch);
+  closed.earliest = earliest;
+  closed.latest = fromMs;
+  return closed;
 }
 
 /** No window was open: the first packet begins one, and an interval longer than a window may see several. */
@@ -274,10 +311,12 @@ function begin<C, S extends Placement>(
   scratch: Scratch<C>,
 ): Hypothesis<C> {
   const { content, windowMs } = rules, windows = Math.max(1, Math.ceil((seen.toMs - seen.fromMs) / windowMs));
-  const begun = closedOf(h, { earliest: seen.fromMs, latest: seen.toMs }, scratch);
-  if (windows === 1) return judgeWindow(begun, seen, rules);
+  const begun = closedOf(h, scratch);
+  begun.earliest = seen.fromMs;
+  begun.latest = seen.toMs;
+  if (windows === 1) return judgeWindow(begun, seen, content, scratch.alone);
   const most = content.most(seen, windows), least = content.unavoidable(undefined, seen, windows) ? 1 : 0;
-  begun.content = scratch.part ??= content.part(seen);
+  begun.content = begun.own = content.part(seen, begun.own);
   begun.perhaps = most > 0;
   begun.closedMost = h.most + Math.min(most, windows - 1);
   begun.least = h.least + least;
@@ -287,21 +326,13 @@ function begin<C, S extends Placement>(
   return begun;
 }
 
-/** All of the packets fall into the window that is open. */
-function stay<C, S extends Placement>(
+/** Adds the packets to the window of a hypothesis that is nobody else's, and in which an alert is `possible` or not. */
+function judgeWindow<C, S>(
   h: Hypothesis<C>,
   seen: S,
-  rules: WindowRules<C, S>,
-  scratch: Scratch<C>,
+  content: Content<C, S>,
+  possible: boolean,
 ): Hypothesis<C> {
-  const stays = copyOf(h, scratch);
-  stays.earliest = Math.max(h.earliest, seen.fromMs - rules.windowMs);
-  return judgeWindow(stays, seen, rules);
-}
-
-/** Adds the packets to the window of a hypothesis that is nobody else's. */
-function judgeWindow<C, S>(h: Hypothesis<C>, seen: S, { content }: WindowRules<C, S>): Hypothesis<C> {
-  const possible = !h.alerted && content.possible(h.content, seen);
   const held = h.content === undefined ? content.whole(seen, h.own) : content.add(h.content, seen, h.own);
   const certain = !h.alerted && content.certain(held);
   h.content = h.own = held;
@@ -318,63 +349,93 @@ function judgeWindow<C, S>(h: Hypothesis<C>, seen: S, { content }: WindowRules<C
 function turn<C, S extends Placement>(
   h: Hypothesis<C>,
   seen: S,
-  rules: WindowRules<C, S>,
+  { content, windowMs }: WindowRules<C, S>,
   scratch: Scratch<C>,
 ): void {
-  const { content, windowMs } = rules, earliest = Math.max(seen.fromMs, h.earliest + windowMs);
+  const earliest = Math.max(seen.fromMs, h.earliest + windowMs);
   const windows = Math.max(1, Math.ceil((seen.toMs - earliest) / windowMs));
-  const lastOld = !h.alerted && content.possible(h.content, seen) ? 1 : 0;
+  const lastOld = scratch.possible ? 1 : 0;
   const oldMost = lastOld ? Math.min(h.most, h.closedMost) + 1 : h.most;
   const most = content.most(seen, windows), least = content.unavoidable(h.content, seen, windows + 1) ? 1 : 0;
-  const begun = { earliest, latest: seen.toMs };
-  if (windows === 1) scratch.next.push(judgeWindow(closedOf(h, begun, scratch), seen, rules));
-  const after = closedOf(h, begun, scratch);
-  after.content = scratch.part ??= content.part(seen);
+  if (windows === 1) {
+    const begun = closedOf(h, scratch);
+    begun.earliest = earliest;
+    begun.latest = seen.toMs;
+    scratch.next[scratch.count++] = judgeWindow(begun, seen, content, scratch.alone);
+  }
+  const after = closedOf(h, scratch);
+  after.earliest = earliest;
+  after.latest = seen.toMs;
+  after.content = after.own = content.part(seen, after.own);
   after.perhaps = most > 0;
   after.closedMost = oldMost + Math.min(most, windows - 1);
   after.least = Math.max(h.least, h.closedLeast + least);
   after.most = oldMost + most;
   after.nowLeast = h.perhaps ? 0 : least;
   after.nowMost = lastOld + most;
-  scratch.next.push(after);
+  scratch.next[scratch.count++] = after;
 }
 
-/** Merges what is alike, then the nearest, until there are few enough: those that are kept. */
+/** Merges what is alike, then the nearest, until there are few enough: those that are kept, and replace what `kept` was. */
 function limitHypotheses<C, S>(
   kept: Hypothesis<C>[],
-  content: Content<C, S>,
-  { next, spare, far }: Pick<Scratch<C>, "next" | "spare"> & { far: boolean },
+  { next, count: found, spare, distances }: Scratch<C>,
+  { content, far }: { content: Content<C, S>; far: boolean },
 ): void {
-  let most = far ? 1 : MOST_COLD;
-  for (let i = 0; i < next.length; i++) {
+  let most = far ? 1 : MOST_COLD, count = 0;
+  for (let i = 0; i < found; i++) {
     const h = next[i]!;
     if (!far && (h.perhaps || h.nowMost > 0)) most = MOST_HYPOTHESES;
     let at = 0;
-    while (at < kept.length && !isAlike(kept[at]!, h, content)) at++;
-    if (at === kept.length) {
-      kept.push(h);
+    while (at < count && !isAlike(kept[at]!, h, content)) at++;
+    if (at === count) {
+      kept[count++] = h;
       continue;
     }
     merge(kept[at]!, h, content);
     spare.push(h);
   }
-  if (kept.length <= most) return;
-  kept.sort((a, b) => a.earliest - b.earliest || a.latest - b.latest);
-  while (kept.length > most) {
+  if (count > most) {
+    sortByBegin(kept, count);
+    for (let i = 1; i < count; i++) distances[i] = distanceOf(kept[i - 1]!, kept[i]!);
+  }
+  while (count > most) {
     let near = 1, least = Infinity;
-    for (let i = 1; i < kept.length; i++) {
-      const a = kept[i - 1]!, b = kept[i]!;
-      const distance = Math.abs(b.earliest - a.earliest) + Math.abs(b.latest - a.latest) +
-        (a.alerted === b.alerted ? 0 : 1) + Math.abs(a.most - b.most) + Math.abs(a.least - b.least);
+    for (let i = 1; i < count; i++) {
       // A hypothesis without a window is at -Infinity: it is merged with its like alone.
-      if (distance >= least) continue;
+      if (distances[i]! >= least) continue;
       near = i;
-      least = distance;
+      least = distances[i]!;
     }
     merge(kept[near - 1]!, kept[near]!, content);
     spare.push(kept[near]!);
-    for (let i = near + 1; i < kept.length; i++) kept[i - 1] = kept[i]!;
-    kept.pop();
+    count--;
+    for (let i = near; i < count; i++) {
+      kept[i] = kept[i + 1]!;
+      distances[i] = distances[i + 1]!;
+    }
+    if (near > 1) distances[near - 1] = distanceOf(kept[near - 2]!, kept[near - 1]!);
+    if (near < count) distances[near] = distanceOf(kept[near - 1]!, kept[near]!);
+  }
+  if (kept.length > count) kept.length = count;
+}
+
+function distanceOf<C>(a: Hypothesis<C>, b: Hypothesis<C>): number {
+  return Math.abs(b.earliest - a.earliest) + Math.abs(b.latest - a.latest) + (a.alerted === b.alerted ? 0 : 1) +
+    Math.abs(a.most - b.most) + Math.abs(a.least - b.least);
+}
+
+/** Sorts the first `count`; those of the same begin stay as they are. */
+function sortByBegin<C>(list: Hypothesis<C>[], count: number): void {
+  for (let i = 1; i < count; i++) {
+    const h = list[i]!;
+    let at = i;
+    for (; at > 0; at--) {
+      const { earliest, latest } = list[at - 1]!;
+      if (!(earliest > h.earliest || (earliest === h.earliest && latest > h.latest))) break;
+      list[at] = list[at - 1]!;
+    }
+    list[at] = h;
   }
 }
 
@@ -400,21 +461,32 @@ function merge<C, S>(a: Hypothesis<C>, b: Hypothesis<C>, content: Content<C, S>)
 }
 
 /** What all hypotheses agree on, and how it differs from before. */
-function judge<C>(track: Track<C>, fromMs: number, windowMs: number): Judgement {
+function judge<C>(
+  track: Track<C>,
+  judgement: Judgement,
+  { fromMs, windowMs }: { fromMs: number; windowMs: number },
+): Judgement {
+  const { hypotheses, open } = track;
   let least = Infinity, most = 0, nowLeast = Infinity, nowMost = 0, begin = Infinity;
-  for (const h of track.hypotheses) {
+  track.perhaps = false;
+  for (let i = 0; i < hypotheses.length; i++) {
+    const h = hypotheses[i]!;
     least = Math.min(least, h.least);
     most = Math.max(most, h.most);
     nowLeast = Math.min(nowLeast, h.nowLeast);
     nowMost = Math.max(nowMost, h.nowMost);
+    track.perhaps ||= h.perhaps;
     if (h.earliest > -Infinity) begin = Math.min(begin, h.earliest);
   }
-  const grown = { least: Math.max(0, least - track.least), most: Math.max(0, most - track.most) };
-  const { open } = track;
+  judgement.least = Math.max(0, least - track.least);
+  judgement.most = Math.max(0, most - track.most);
+  judgement.nowLeast = nowLeast;
+  judgement.nowMost = nowMost;
   while (open.length > 0 && open[0]! < fromMs - 2 * windowMs) open.shift();
-  const earliestMs = grown.least > 0 ? open.shift() ?? fromMs : fromMs;
-  if (grown.most > grown.least) open.push(fromMs);
+  judgement.earliestMs = judgement.least > 0 ? open.shift() ?? fromMs : fromMs;
+  judgement.windowMs = Math.min(begin, fromMs);
+  if (judgement.most > judgement.least) open.push(fromMs);
   track.least = Math.max(track.least, least);
   track.most = Math.max(track.most, most);
-  return { least: grown.least, most: grown.most, nowLeast, nowMost, earliestMs, windowMs: Math.min(begin, fromMs) };
+  return judgement;
 }
