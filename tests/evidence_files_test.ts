@@ -125,7 +125,7 @@ Deno.test("intervals() gives intervals to keep, or ones that overwrite each othe
 });
 
 Deno.test("openStore() gives back what lies in memory and what lies in its file", async () => {
-  using store = openStore({ memoryBytes: 10 << 20 });
+  using store = openStore({ memoryBytes: 10 << 20, takes: "little" });
   const random = createRandom(6).word, places: { place: Place; seed: number }[] = [];
   for (let n = 0; n < 60; n++) {
     const seed = random() & 255, { place, bytes } = store.reserve(8 * (1 + random() % (n % 20 ? 1 << 16 : 1 << 20)));

@@ -5,6 +5,7 @@
 import { createPrefixSet, type PrefixSet } from "../allowlist.ts";
 import { IbsrError } from "../errors.ts";
 import type { Evidence } from "../evidence/read.ts";
+import { openStore, type Store } from "../evidence/store.ts";
 import { log } from "../log.ts";
 import type { NativeOptions } from "../policy/native.ts";
 import type { AssessOptions } from "../report/assess.ts";
@@ -18,6 +19,11 @@ import type { Values } from "./options.ts";
 import { type Bar, createBar } from "./progress.ts";
 import { GATE_OPTIONS, POLICY_OPTIONS, type REPORT_OPTIONS } from "./tables/report.ts";
 import { VERSION } from "./version.ts";
+
+/** Opens what keeps decisions until a report is written: a policy may make millions of them, and none of them is left out. */
+export function openDecisions(): Store {
+  return openStore({ memoryBytes: 8 << 20, takes: "some fifty bytes a decision" });
+}
 
 // --------------------------------------------------------------------------------------------------- options
 

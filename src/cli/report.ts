@@ -17,6 +17,7 @@ import {
   answer,
   assessOptions,
   nativeOptions,
+  openDecisions,
   type PolicyValues,
   showIntervals,
   sortedPorts,
@@ -56,9 +57,11 @@ export async function runReport(
     return 0;
   }
   const native = nativeOptions(values, allowlist);
+  using decisions = openDecisions();
   const bar = showIntervals(evidence, "judging");
   const assessment = await assess(evidence, nativePolicy(native), {
     ...assessOptions(values, { native, allowlist, environment }),
+    decisions,
     observe: thread.observe,
     progress: bar.show,
   });

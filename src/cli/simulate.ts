@@ -14,7 +14,15 @@ import { formatCount, formatNumberOf, formatRange, formatRangeOf, formatShare, s
 import { startObserverThread } from "../report/observe_apart.ts";
 import type { Summary } from "../report/summary.ts";
 import { writeComparison, writeReport } from "../report/write.ts";
-import { gateLimits, nativeOptions, printAnswer, showIntervals, sourceDateEpoch, VERDICT_EXIT } from "./assessment.ts";
+import {
+  gateLimits,
+  nativeOptions,
+  openDecisions,
+  printAnswer,
+  showIntervals,
+  sourceDateEpoch,
+  VERDICT_EXIT,
+} from "./assessment.ts";
 import type { Context } from "./command.ts";
 import { fitLines } from "./help.ts";
 import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
@@ -50,6 +58,7 @@ export async function runSimulate(
   const compared: Compared[] = [];
   for (const candidate of candidates) {
     const { name, policy, files, directory } = candidate;
+    using decisions = openDecisions();
     const bar = showIntervals(evidence, `simulating ${showName(name)}`);
     const assessment = await assess(evidence, policy, {
       ibsrVersion: VERSION,
@@ -60,6 +69,7 @@ export async function runSimulate(
       allowlist: exceptions,
       selfAddresses: createPrefixSet(values["self-address"]),
       floodRate: FLOOD_RATE,
+      decisions,
       observe: thread.observe,
       progress: bar.show,
     });

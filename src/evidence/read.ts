@@ -122,7 +122,8 @@ const LISTED_BAD_LINES = 100;
  */
 export async function readEvidence(inputs: readonly Input[], options: EvidenceOptions = {}): Promise<Evidence> {
   const sources = createSources(crypto.getRandomValues(new Uint32Array(1))[0]!);
-  const store = openStore({ memoryBytes: options.memoryBytes ?? 16 << 20, directory: options.temporaryDirectory });
+  const { memoryBytes = 16 << 20, temporaryDirectory: directory } = options;
+  const store = openStore({ memoryBytes, directory, takes: "up to a fifth of the uncompressed input" });
   try {
     const total = inputs.reduce((sum, input) => sum + (input.bytes ?? NaN), 0);
     using digester = await openDigester(Number.isNaN(total) ? Infinity : total);

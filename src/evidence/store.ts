@@ -1,5 +1,5 @@
 /**
- * A place for what was read until the report is done: in memory while it is little, then in a temporary file.
+ * A place for what was read or decided until the report is done: in memory while it is little, then in a temporary file.
  *
  * The file has no name once it is open: nothing is left behind, however the program ends. Blocks are gathered to
  * batches, which are written while the next is filled.
@@ -35,9 +35,10 @@ interface Batch {
 /**
  * An empty store.
  *
- * @param options `memoryBytes`: what may be kept in memory. `directory`: where the file is made if it takes one.
+ * @param options `memoryBytes`: what may be kept in memory. `directory`: where the file is made if it takes one. `takes`:
+ * how large it gets, in words.
  */
-export function openStore(options: { memoryBytes: number; directory?: string | undefined }): Store {
+export function openStore(options: { memoryBytes: number; directory?: string | undefined; takes: string }): Store {
   const kept: Batch[] = [], spare: Uint8Array<ArrayBuffer>[] = [];
   let batch: Batch | undefined, end = 0, file: Deno.FsFile | undefined, fileOffset = 0, waiting = 0;
   let written: Promise<void> = Promise.resolve(), failure: IbsrError | undefined;
@@ -45,7 +46,7 @@ export function openStore(options: { memoryBytes: number; directory?: string | u
   const failed = (action: string, cause: unknown) => {
     const where = options.directory ?? "the folder for temporary files";
     return new IbsrError("storage", `Cannot ${action} a temporary file in ${where}: ${reason(cause)}`, {
-      hint: "It takes up to a fifth of the uncompressed input; TMPDIR says where",
+      hint: `It takes ${options.takes}; TMPDIR says where`,
       cause,
     });
   };

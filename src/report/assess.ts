@@ -7,8 +7,9 @@
  */
 import type { PrefixSet } from "../allowlist.ts";
 import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
-import type { Decision, Finding, Policy } from "../policy/policy.ts";
+import type { Finding, Policy } from "../policy/policy.ts";
 import { createBounder, createNetworks, HIT } from "./bound.ts";
+import { createDecisionLog, createMemoryStore, type DecisionStore } from "./decisions.ts";
 import { createStreamEffects, type Effects, noEffects } from "./effects.ts";
 import type { GateLimits } from "./gate_limits.ts";
 import { sumLegitimateSyn, summariseHarm } from "./harm.ts";
@@ -67,6 +68,8 @@ export interface AssessOptions {
   sweep?: SweepDefault | undefined;
   /** SYN/s of all sources together from which on it is a flood. */
   floodRate: number;
+  /** Keeps the decisions as long as the assessment is used; memory does if it is not given. */
+  decisions?: DecisionStore | undefined;
   /** Makes what looks at the sources; in this thread if not given. */
   observe?: ((options: ObserverOptions) => Promise<Observer>) | undefined;
   /** Is called with the intervals done so far. */
@@ -90,30 +93,37 @@ export async function assess(
   });
   let done = 0;
 
-  const simulated = evidence.streams.map(({ name, intervals }) => {
+  const store = options.decisions ?? createMemoryStore();
+  const simulateStream = async ({ name, intervals }: AssessedEvidence["streams"][number]) => {
     const ownMarks = several ? createMarks(sources.count) : marks, ownEffects = several ? noEffects(policy) : effects;
     const allMarks = several ? [marks, ownMarks] : [marks], allEffects = several ? [effects, ownEffects] : [effects];
     const added = createStreamEffects(policy, {
       ...{ effects: allEffects, marks: allMarks, middleMs, spanMs: timeline.spanMs },
     });
     const simulation = policy.simulate({ name, sources }), watch = createWatch(name);
-    const decisions: Decision[] = [];
+    const decisions = createDecisionLog(store);
     observer.startStream();
     for (const whole of intervals({ reuse: true })) {
       const interval = options.ports ? onlyPorts(whole, options.ports) : whole;
       watch.add(interval);
       timeline.add(interval);
       const step = simulation.fold(interval), exclusions = added.add(step, interval);
-      for (const decision of step.decisions) decisions.push(decision);
+      for (const decision of step.decisions) decisions.add(decision);
       const { beginMs, endMs, cells, total, unattributed } = interval;
       observer.add({ beginMs, endMs, cells, totalSyn: total.syn, unattributedSyn: unattributed.syn }, exclusions);
       options.progress?.(++done);
+      const waiting = store.settle();
+      if (waiting) await waiting;
     }
+    decisions.finish();
     for (const finding of simulation.finish().findings) {
       if (!findings.some((f) => f.code === finding.code && f.message === finding.message)) findings.push(finding);
     }
     return { name, watch: watch.finish(), marks: ownMarks, effects: ownEffects, affected: added.affected, decisions };
-  });
+  };
+  const simulated: Awaited<ReturnType<typeof simulateStream>>[] = [];
+  for (const stream of evidence.streams) simulated.push(await simulateStream(stream));
+  await store.flush();
 
   const observed = await observer.finish();
   addMarks(marks, observed.marks);

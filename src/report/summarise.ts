@@ -37,7 +37,7 @@ export interface StreamResult {
   lockedOut: Set<number>;
   /** Share of SYNs from one-shot sources; null without a SYN. */
   spoofedShare: number | null;
-  decisions: Decision[];
+  decisions: Iterable<Decision>;
 }
 
 /** All that was found, before it is summed up. */
