@@ -2,7 +2,7 @@
  * Decisions as the contract wants them told. Pure.
  *
  * A policy may have hundreds of them an interval, most about the same times and limits: what they have in common is one
- * object for all.
+ * object for all, and those that come again in each interval are used again.
  */
 import type { Interval } from "../../evidence/interval.ts";
 import { atLeast } from "../../evidence/pairs.ts";
@@ -19,11 +19,36 @@ export interface Moment {
   interval: Interval;
   window: Decision["window"];
   fromMs: Decision["fromMs"];
+  /** Nothing goes on after the interval. */
+  ended: Decision["untilMs"];
 }
 
 export function momentOf(interval: Interval): Moment {
   const { beginMs, endMs } = interval;
-  return { interval, window: times(interval), fromMs: { earliest: beginMs, latest: endMs } };
+  const fromMs = { earliest: beginMs, latest: endMs }, ended = { earliest: endMs, latest: endMs };
+  return { interval, window: times(interval), fromMs, ended };
+}
+
+/** Makes decisions, those of an interval anew for the next: they are valid as long as its `Step` is. */
+function createPool<T extends Decision>(make: () => T): (moment: Moment) => T {
+  const pool: T[] = [];
+  let current: Moment | undefined, used = 0;
+  return (moment) => {
+    if (moment !== current) [current, used] = [moment, 0];
+    const decision = pool[used++] ??= make();
+    decision.window = moment.window;
+    decision.fromMs = moment.fromMs;
+    return decision;
+  };
+}
+
+/** One that is to be filled; times are floats, so that V8 takes them for such from the start. */
+function emptyDecision<M extends Decision["measured"]>(measured: M): Decision & { measured: M } {
+  const times = { earliest: 0.5, latest: 0.5 };
+  return {
+    ...{ rule: 0, action: "block", certain: false, source: 0, window: { beginMs: 0.5, endMs: 0.5 } },
+    ...{ fromMs: times, untilMs: times, measured, thresholds: NO_THRESHOLDS, formula: "" },
+  };
 }
 
 /** Who decides about whom, and when. */
@@ -76,6 +101,7 @@ export const SURELY: Range = { lower: 1, upper: 1 };
 export function createLimitDecision() {
   /** By limit: what is said of it. */
   const said = new Map<Limit, Pick<Decision, "thresholds" | "formula">>();
+  const pool = createPool(() => emptyDecision({ packets: 0 }));
   const sayOf = ({ rate, burst, algorithm }: Limit) => {
     return { thresholds: { rate, burst }, formula: `${algorithm}: packets ≤ burst + rate × seconds` };
   };
@@ -87,39 +113,44 @@ export function createLimitDecision() {
   }): Decision => {
     let words = said.get(limit);
     if (!words) said.set(limit, words = sayOf(limit));
-    return {
-      rule,
-      action,
-      certain: dropped.lower > 0,
-      source: group.source,
-      window: moment.window,
-      fromMs: moment.fromMs,
-      untilMs: moment.fromMs,
-      measured: { packets },
-      thresholds: words.thresholds,
-      formula: words.formula,
-    };
+    const decision = pool(moment);
+    decision.rule = rule;
+    decision.action = action;
+    decision.certain = dropped.lower > 0;
+    decision.source = group.source;
+    decision.untilMs = moment.fromMs;
+    decision.measured.packets = packets;
+    decision.thresholds = words.thresholds;
+    decision.formula = words.formula;
+    return decision;
   };
 }
 
-/** Matches that are reported, and count towards nothing. */
-export function alertDecision({ rule, group, moment }: Place, { detections, certain, slot }: {
-  detections: Range;
-  certain: boolean;
-  slot: Slot;
-}): Decision {
-  const { gate } = slot, { endMs } = moment.interval;
-  return {
-    rule,
-    action: "alert",
-    certain,
-    source: group.source,
-    window: moment.window,
-    fromMs: moment.fromMs,
-    untilMs: { earliest: endMs, latest: endMs },
-    measured: { detections: detections.upper },
+/** Starts to tell of matches that are reported, and count towards nothing. */
+export function createAlertDecision() {
+  /** By slot: what is said of its rule. */
+  const said = new Map<Slot, Pick<Decision, "thresholds" | "formula">>();
+  const sayOf = ({ gate }: Slot) => ({
     thresholds: gate ? { count: gate.count, window: gate.windowMs / 1000 } : NO_THRESHOLDS,
     formula: gate ? `${gate.type}: ${gate.count} matches within ${gate.windowMs / 1000} s` : "each match",
+  });
+  const pool = createPool(() => ({ ...emptyDecision({ detections: 0 }), action: "alert" as const }));
+  return ({ rule, group, moment }: Place, { detections, certain, slot }: {
+    detections: Range;
+    certain: boolean;
+    slot: Slot;
+  }): Decision => {
+    let words = said.get(slot);
+    if (!words) said.set(slot, words = sayOf(slot));
+    const decision = pool(moment);
+    decision.rule = rule;
+    decision.certain = certain;
+    decision.source = group.source;
+    decision.untilMs = moment.ended;
+    decision.measured.detections = detections.upper;
+    decision.thresholds = words.thresholds;
+    decision.formula = words.formula;
+    return decision;
   };
 }
 
@@ -136,26 +167,33 @@ export function createBlockDecision(
     const thresholds = { auto_blacklist_threshold: limit, blacklist_ttl: ttlS };
     return { thresholds, formula: `detections ≥ ${limit} within ${ttlS || "∞"} s` };
   };
-  return (group: Group, { interval, window, fromMs }: Moment, { detections, certain, latest }: {
+  const pool = createPool(() => {
+    const empty = emptyDecision({ detections: 0, packets: 0, bytes: 0, syn: 0 });
+    return { ...empty, rule, action: enforced ? "block" : "alert", untilMs: { earliest: 0.5, latest: 0.5 } };
+  });
+  return (group: Group, moment: Moment, { detections, certain, latest }: {
     detections: number;
     certain: boolean;
     latest: number;
   }): Decision => {
-    const { source, known: { limit } } = group, { packets, bytes, syn } = measure(group, interval);
+    const { source, known: { limit } } = group, { interval: { beginMs, endMs, cells } } = moment;
     let words = said.get(limit);
     if (!words) said.set(limit, words = sayOf(limit));
-    return {
-      rule,
-      action: enforced ? "block" : "alert",
-      certain,
-      source,
-      window,
-      fromMs,
-      untilMs: { earliest: interval.beginMs + ttlMs, latest: Math.max(latest, interval.endMs + ttlMs) },
-      measured: { detections, packets, bytes, syn },
-      thresholds: words.thresholds,
-      formula: words.formula,
-    };
+    const decision = pool(moment), { measured, untilMs } = decision;
+    decision.certain = certain;
+    decision.source = source;
+    untilMs.earliest = beginMs + ttlMs;
+    untilMs.latest = Math.max(latest, endMs + ttlMs);
+    measured.detections = detections;
+    measured.packets = measured.bytes = measured.syn = 0;
+    for (let i = group.from; i < group.to; i++) {
+      measured.packets += cells.packets[i]!;
+      measured.bytes += cells.bytes[i]!;
+      measured.syn += cells.syn[i]!;
+    }
+    decision.thresholds = words.thresholds;
+    decision.formula = words.formula;
+    return decision;
   };
 }
 

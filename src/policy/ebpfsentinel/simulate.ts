@@ -19,7 +19,7 @@ import {
   type PortPackets,
   type SourceInterval,
 } from "./blacklist_bounds.ts";
-import { alertDecision, createBlockDecision, createOnce, momentOf, SURELY } from "./decisions.ts";
+import { createAlertDecision, createBlockDecision, createOnce, momentOf, SURELY } from "./decisions.ts";
 import { isCountable, type Slot, takeSlots } from "./detection.ts";
 import { createDropped, createStops, pushEffect, stopOf, type Stops } from "./effects.ts";
 import { compileFirewall } from "./firewall.ts";
@@ -82,7 +82,8 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   });
   const subnets = createSubnets(simulated, { ttlMs: ttl, lagMs, enforced, found, sources });
   const autoBlacklist = rules.index("ips:auto-blacklist"), subnetRule = rules.index("ips:subnet");
-  const blockDecision = createBlockDecision({ rule: autoBlacklist, enforced, ttlMs: ttl, ttlS: ips.ttlS });
+  const alertDecision = createAlertDecision(),
+    blockDecision = createBlockDecision({ rule: autoBlacklist, enforced, ttlMs: ttl, ttlS: ips.ttlS });
   const ruleOf = new Map([...slots.values()].map(({ rule }) => [rule, rules.index(rule.path)]));
 
   return {
