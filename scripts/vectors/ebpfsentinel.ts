@@ -9,7 +9,7 @@ import { readDocument } from "../../src/policy/document.ts";
 import { openField } from "../../src/policy/read.ts";
 import type { Prefix } from "../../src/prefix.ts";
 import { createStepHost, type PortPackets } from "../../src/policy/ebpfsentinel/blacklist_bounds.ts";
-import { createHost, droppedSoFar } from "../../src/policy/ebpfsentinel/host_states.ts";
+import { createHosts } from "../../src/policy/ebpfsentinel/host_states.ts";
 import { countDetection, limitFor, type Source, ttlMs } from "../../src/policy/ebpfsentinel/blacklist.ts";
 import { boundTotal } from "../../src/policy/ebpfsentinel/bucket.ts";
 import { type Config, readConfig } from "../../src/policy/ebpfsentinel/config.ts";
@@ -136,7 +136,7 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
     lagMs: 0,
     dryRun: config.ips.mode === "alert",
   };
-  const host = createHost(), stepHost = createStepHost();
+  const hosts = createHosts(), host = hosts.add(), stepHost = createStepHost(hosts);
   let earliest: number | undefined, latest: number | undefined;
   const gates = new Map([...slots.keys()].map((port) => [port, createGateBounds()]));
   const detected = { min: 0, max: 0 };
@@ -171,9 +171,9 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
   }
   return {
     dropped: {
-      min: droppedSoFar(host).lower,
+      min: hosts.droppedSoFar(host).lower,
       nominal,
-      max: droppedSoFar(host).upper,
+      max: hosts.droppedSoFar(host).upper,
     },
     detections: detected,
     first_block: earliest === undefined ? null : { nominal: blocks[0]?.[0], earliest, latest },

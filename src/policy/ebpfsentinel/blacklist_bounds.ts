@@ -19,7 +19,18 @@ import {
   type Range,
   setMatches,
 } from "./gate.ts";
-import { createDraft, createState, type Host, type HostState } from "./host_states.ts";
+import {
+  createDraft,
+  EARLIEST_MS,
+  FEWEST,
+  type Host,
+  type Hosts,
+  LATEST_MS,
+  LEAST_DROPPED,
+  MOST,
+  MOST_DROPPED,
+  rowOf,
+} from "./host_states.ts";
 
 /** What decides about a source. */
 export interface BlockRule {
@@ -92,17 +103,22 @@ const RESTART: Way = { begins: false, drops: "some", fewest: 0, most: undefined,
 export type StepHost = (rule: BlockRule, host: Host, interval: SourceInterval) => HostStep;
 
 /** Makes room for the ways of one source at a time. */
-export function createStepHost(): StepHost {
-  const draft = createDraft(), dropped: Range[] = [], result: HostStep = { dropped, begins: "never", fewestPass: 0 };
-  const idle = createState();
+export function createStepHost(hosts: Hosts): StepHost {
+  const draft = createDraft(hosts),
+    next = draft.rows,
+    dropped: Range[] = [],
+    result: HostStep = { dropped, begins: "never", fewestPass: 0 };
+  /** The row of a source whose block is over. */
+  const idle = new Float64Array(6);
   const detections = createRange(), asked = createMatches(), passing: number[] = [];
   const incomplete: Way = { ...RESTART, most: passing, less: 1 }, trigger: Way = { ...RESTART, begins: true };
   let rule: BlockRule, interval: SourceInterval, allMatches = 0;
   let ways = 0, starting = 0, fewestPass = Infinity, covered = 0;
 
-  /** Takes a way along to what it leads to. */
-  function takeWay(next: HostState, { begins, drops, fewest, most, less }: Way): void {
+  /** Takes a way along to what it leads to: a row. */
+  function takeWay(rows: Float64Array, row: number, { begins, drops, fewest, most, less }: Way): void {
     const { ports, count } = interval;
+    let leastDropped = -covered, mostDropped = -covered;
     ways++;
     if (begins) starting++;
     if (drops !== "none") fewestPass = Math.min(fewestPass, drops === "all" ? 0 : fewest);
@@ -117,123 +133,126 @@ export function createStepHost(): StepHost {
       }
       sum.lower = Math.min(sum.lower, lower);
       sum.upper = Math.max(sum.upper, upper);
-      next.leastDropped += lower;
-      next.mostDropped += upper;
+      leastDropped += lower;
+      mostDropped += upper;
     }
-    next.leastDropped -= covered;
-    next.mostDropped -= covered;
+    rows[row + LEAST_DROPPED]! += leastDropped;
+    rows[row + MOST_DROPPED]! += mostDropped;
   }
 
-  /** A source whose block is over. While it was blocked, nothing of it was counted: but for a dry run. */
-  function countingAfter(state: HostState): HostState {
+  /** Counting after a block is over. While there was one, nothing of the source was counted: but for a dry run. */
+  function stepUnblocked(rows: Float64Array, row: number): void {
     const { dryRun, limit, ttlMs } = rule;
-    idle.most = dryRun ? limit - 1 : 0;
-    idle.earliestMs = dryRun ? state.earliestMs - ttlMs : -Infinity;
-    idle.latestMs = dryRun ? state.latestMs : -Infinity;
-    idle.leastDropped = state.leastDropped;
-    idle.mostDropped = state.mostDropped;
-    return idle;
+    idle[MOST] = dryRun ? limit - 1 : 0;
+    idle[EARLIEST_MS] = dryRun ? rows[row + EARLIEST_MS]! - ttlMs : -Infinity;
+    idle[LATEST_MS] = dryRun ? rows[row + LATEST_MS]! : -Infinity;
+    idle[LEAST_DROPPED] = rows[row + LEAST_DROPPED]!;
+    idle[MOST_DROPPED] = rows[row + MOST_DROPPED]!;
+    stepCounting(idle, 0);
   }
 
-  function stepCounting(state: HostState): void {
+  function stepCounting(rows: Float64Array, row: number): void {
     const { limit, ttlMs } = rule, { beginMs, endMs, refused } = interval;
+    const earliestMs = rows[row + EARLIEST_MS]!, latestMs = rows[row + LATEST_MS]!;
     if (detections.upper === 0) {
       // It goes on as it was.
-      const next = draft.add(false, state);
-      next.fewest = state.fewest;
-      next.most = state.most;
-      next.earliestMs = state.earliestMs;
-      next.latestMs = state.latestMs;
-      return takeWay(next, NONE);
+      const same = draft.add(false, rows, row);
+      next[same + FEWEST] = rows[row + FEWEST]!;
+      next[same + MOST] = rows[row + MOST]!;
+      next[same + EARLIEST_MS] = earliestMs;
+      next[same + LATEST_MS] = latestMs;
+      return takeWay(next, same, NONE);
     }
-    const over = state.most === 0 || beginMs - state.latestMs >= ttlMs;
-    const fewest = over ? 0 : state.fewest, most = over ? 0 : state.most;
+    const over = rows[row + MOST] === 0 || beginMs - latestMs >= ttlMs;
+    const fewest = over ? 0 : rows[row + FEWEST]!, most = over ? 0 : rows[row + MOST]!;
     let more = 0;
     if (over) more = countWindows(ttlMs, beginMs, endMs);
-    else if (state.earliestMs + ttlMs <= beginMs) more = Math.ceil((endMs - beginMs) / ttlMs);
-    else if (state.earliestMs + ttlMs < endMs) more = Math.ceil((endMs - state.earliestMs - ttlMs) / ttlMs);
+    else if (earliestMs + ttlMs <= beginMs) more = Math.ceil((endMs - beginMs) / ttlMs);
+    else if (earliestMs + ttlMs < endMs) more = Math.ceil((endMs - earliestMs - ttlMs) / ttlMs);
     // Each window may end one detection short.
     const needed = limit - fewest + wasted(more, limit);
     const enough = limit - most;
     const possible = detections.upper >= enough && refused !== "always" && !(ttlMs === 0 && limit > 1);
     const certain = possible && detections.lower >= needed && refused === "never";
     if (!certain) {
-      const next = draft.add(false, state);
+      const short = draft.add(false, rows, row);
       if (limit === 1) {
-        next.earliestMs = next.latestMs = -Infinity;
+        next[short + EARLIEST_MS] = next[short + LATEST_MS] = -Infinity;
       } else {
-        const least = fewest + detections.lower, earliestMs = over ? beginMs : state.earliestMs;
-        next.fewest = Math.min(limit - 1, more > 0 ? Math.min(1, least) : least);
-        next.most = Math.min(limit - 1, most + detections.upper);
+        const least = fewest + detections.lower, from = over ? beginMs : earliestMs;
+        next[short + FEWEST] = Math.min(limit - 1, more > 0 ? Math.min(1, least) : least);
+        next[short + MOST] = Math.min(limit - 1, most + detections.upper);
         // The window of the last detection is open at it.
         const reopened = detections.lower > 0 && ttlMs > 0;
-        next.earliestMs = reopened ? Math.max(earliestMs, beginMs - ttlMs) : earliestMs;
-        next.latestMs = over || more > 0 || fewest === 0 ? endMs : state.latestMs;
+        next[short + EARLIEST_MS] = reopened ? Math.max(from, beginMs - ttlMs) : from;
+        next[short + LATEST_MS] = over || more > 0 || fewest === 0 ? endMs : latestMs;
       }
-      takeWay(next, NONE);
+      takeWay(next, short, NONE);
     }
     if (!possible) return;
-    takeTrigger(state, { from: beginMs, needed, enough, listed: false });
+    takeTrigger(rows, row, { from: beginMs, needed, enough, listed: false });
     // Refused, it is counted anew; the count may have been completed more than once.
-    if (refused === "maybe") takeWay(restarted(state), NONE);
+    if (refused === "maybe") takeWay(next, restarted(rows, row), NONE);
   }
 
-  function stepBlocked(state: HostState): void {
+  function stepBlocked(rows: Float64Array, row: number): void {
     const { limit, ttlMs, dryRun } = rule, { beginMs, endMs, refused } = interval;
-    if (state.latestMs >= endMs) {
-      const next = draft.add(true, state);
-      next.earliestMs = Math.max(state.earliestMs, endMs);
-      next.latestMs = state.latestMs;
-      takeWay(next, ALL);
+    const earliestMs = rows[row + EARLIEST_MS]!, latestMs = rows[row + LATEST_MS]!;
+    if (latestMs >= endMs) {
+      const on = draft.add(true, rows, row);
+      next[on + EARLIEST_MS] = Math.max(earliestMs, endMs);
+      next[on + LATEST_MS] = latestMs;
+      takeWay(next, on, ALL);
     }
     // One end is not part of an interval: a block until then covers it.
-    if (state.earliestMs >= endMs) return;
-    const from = Math.max(beginMs, state.earliestMs), enough = dryRun ? 1 : limit;
+    if (earliestMs >= endMs) return;
+    const from = Math.max(beginMs, earliestMs), enough = dryRun ? 1 : limit;
     const needed = limit + wasted(countWindows(ttlMs, from, endMs), limit);
     listMatches(needed);
-    const next = draft.add(false, state);
-    next.most = dryRun ? limit - 1 : Math.min(limit - 1, detections.upper);
-    next.earliestMs = dryRun ? -Infinity : from;
-    next.latestMs = endMs;
+    const short = draft.add(false, rows, row);
+    next[short + MOST] = dryRun ? limit - 1 : Math.min(limit - 1, detections.upper);
+    next[short + EARLIEST_MS] = dryRun ? -Infinity : from;
+    next[short + LATEST_MS] = endMs;
     // One match more and the count would be complete.
-    takeWay(next, incomplete);
+    takeWay(next, short, incomplete);
     if (detections.upper < enough || refused === "always") return;
-    takeTrigger(state, { from, needed, enough, listed: true });
-    if (refused === "maybe") takeWay(restarted(state), RESTART);
+    takeTrigger(rows, row, { from, needed, enough, listed: true });
+    if (refused === "maybe") takeWay(next, restarted(rows, row), RESTART);
   }
 
-  /** What follows where the count is not complete, or was completed and refused. */
-  function restarted(state: HostState): HostState {
-    const next = draft.add(false, state);
-    next.most = rule.limit - 1;
-    next.earliestMs = interval.beginMs;
-    next.latestMs = interval.endMs;
-    return next;
+  /** What follows where the count is not complete, or was completed and refused: a row. */
+  function restarted(rows: Float64Array, row: number): number {
+    const anew = draft.add(false, rows, row);
+    next[anew + MOST] = rule.limit - 1;
+    next[anew + EARLIEST_MS] = interval.beginMs;
+    next[anew + LATEST_MS] = interval.endMs;
+    return anew;
   }
 
   /** The ways on which a block begins between `from` and the interval's end. */
-  function takeTrigger(state: HostState, { from, needed, enough, listed }: {
+  function takeTrigger(rows: Float64Array, row: number, { from, needed, enough, listed }: {
     from: number;
     needed: number;
     enough: number;
     /** Whether `passing` is of `needed` already. */
     listed: boolean;
   }): void {
-    const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports, count } = interval, next = draft.add(true, state);
+    const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports, count } = interval;
+    const block = draft.add(true, rows, row);
     trigger.drops = dryRun ? "none" : "some";
     trigger.fewest = dryRun ? 0 : fewestMatches(enough);
     trigger.most = passing;
-    next.earliestMs = Math.max(from + ttlMs, endMs);
-    next.latestMs = endMs + ttlMs + lagMs;
+    next[block + EARLIEST_MS] = Math.max(from + ttlMs, endMs);
+    next[block + LATEST_MS] = endMs + ttlMs + lagMs;
     if (from + ttlMs >= endMs) {
       if (!listed && !dryRun) listMatches(needed);
-      return takeWay(next, trigger);
+      return takeWay(next, block, trigger);
     }
     // The block may end in the interval, and others begin: a window of counting for each.
     const cycles = ttlMs > 0 ? Math.floor((endMs - from) / ttlMs) + 1 : Infinity;
     for (let i = 0; i < count; i++) passing[i] = ports[i]!.gate?.rule ? Infinity : needed + cycles * limit;
-    takeWay(next, trigger);
-    takeWay(restarted(state), trigger);
+    takeWay(next, block, trigger);
+    takeWay(next, restarted(rows, row), trigger);
   }
 
   /** Adds what so many blocks drop that go on throughout: all of it, and of the other states so much less. */
@@ -278,7 +297,7 @@ export function createStepHost(): StepHost {
   return (ruleOfSource, host, intervalOfSource) => {
     rule = ruleOfSource;
     interval = intervalOfSource;
-    const { ports, count, beginMs, endMs } = interval, { states } = host;
+    const { ports, count, beginMs, endMs } = interval, { rows } = hosts, states = host.count;
     detections.lower = detections.upper = allMatches = 0;
     for (let i = 0; i < count; i++) {
       const { gate, matches } = ports[i]!;
@@ -294,16 +313,16 @@ export function createStepHost(): StepHost {
     fewestPass = Infinity;
     covered = 0;
     // Blocks that cover the interval are the last of the states.
-    let open = 0;
-    while (open < states.length && !(states[open]!.blocked && states[open]!.earliestMs >= endMs)) open++;
-    if (open < states.length) takeCovered(host, states.length - open);
-    if (open === 1 && detections.upper === 0 && !states[0]!.blocked) takeWay(states[0]!, NONE);
+    let open = host.counting ? 1 : 0;
+    while (open < states && rows[rowOf(host, open) + EARLIEST_MS]! < endMs) open++;
+    if (open < states) takeCovered(host, states - open);
+    if (open === 1 && detections.upper === 0 && host.counting) takeWay(rows, rowOf(host, 0), NONE);
     else {
       for (let i = 0; i < open; i++) {
-        const state = states[i]!;
-        if (!state.blocked) stepCounting(state);
-        else if (state.latestMs <= beginMs) stepCounting(countingAfter(state));
-        else stepBlocked(state);
+        const row = rowOf(host, i);
+        if (i === 0 && host.counting) stepCounting(rows, row);
+        else if (rows[row + LATEST_MS]! <= beginMs) stepUnblocked(rows, row);
+        else stepBlocked(rows, row);
       }
       if (open > 0) draft.replace(host, open);
     }

@@ -33,7 +33,7 @@ import {
   type Range,
   setMatches,
 } from "./gate.ts";
-import { createHost, droppedSoFar, type Host, isResting } from "./host_states.ts";
+import { createHosts, type Host, isResting } from "./host_states.ts";
 import { createLimiter, type Passing } from "./limiter.ts";
 import { createNotes, LIMITER_SOURCES } from "./notes.ts";
 import {
@@ -69,7 +69,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const enforced = ips.mode === "block" && config.firewall.enabled;
   const counting = ips.enabled && [...slots.values()].some((slot) => slot.feeds);
   const found = createNotes();
-  const stepHost = createStepHost(), gateOf = createGates();
+  const hosts = createHosts(), stepHost = createStepHost(hosts), gateOf = createGates();
   /** Of the source that is at work, by its cells. */
   const passes = createRanges(), stopped: Stops[] = [], ports: Port[] = [], effects = createEffectList();
   const work = { passes, stopped, uncertain: false, crowded: false } as unknown as Work;
@@ -117,7 +117,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     let lower = 0, upper = 0;
     for (const { host } of presents.values) {
       if (!host) continue;
-      const dropped = droppedSoFar(host);
+      const dropped = hosts.droppedSoFar(host);
       lower += dropped.lower;
       upper += dropped.upper;
     }
@@ -302,7 +302,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       advanceGates(source, interval, mayDrop ? 0 : Infinity);
       return undefined;
     }
-    const counted = blockedUntil(present) <= beginMs, host = present.host ??= createHost();
+    const counted = blockedUntil(present) <= beginMs, host = present.host ??= hosts.add();
     block.limit = known.limit;
     taking.refused = work.refused;
     const step = stepHost(block, host, taking);
