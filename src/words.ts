@@ -158,9 +158,9 @@ export function formatRange(range: Range | null | undefined, format: (value: May
   const lower = format(range.lower), upper = format(range.upper);
   if (lower === upper) return lower;
   const [, number, unit] = /^([\d.,]+)(\D*)$/.exec(lower) ?? [];
-  return number !== undefined && unit !== "" && upper.endsWith(unit!) && /^[\d.,]+/.exec(upper)![0] + unit === upper
-    ? `${number}–${upper}`
-    : `${lower}–${upper}`;
+  // Of what is nearly all, the upper bound begins with no digit: `>99.999 %`.
+  const isShared = number !== undefined && unit !== "" && `${/^[\d.,]+/.exec(upper)?.[0]}${unit}` === upper;
+  return isShared ? `${number}–${upper}` : `${lower}–${upper}`;
 }
 
 /** Bounds of a count with their noun: `1 source`, `0–1 sources`. */

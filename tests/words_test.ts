@@ -91,6 +91,7 @@ Deno.test("formatRange() names a unit once, and one value where both read alike"
   assert.equal(formatRange({ lower: 1000, upper: 2000 }), "1,000–2,000");
   assert.equal(formatRange({ lower: 5, upper: 5 }), "5");
   assert.equal(formatRange({ lower: 0.821, upper: 0.843 }, formatShare), "82.1–84.3\u00a0%");
+  assert.equal(formatRange({ lower: 0.821, upper: 0.999999 }, formatShare), "82.1\u00a0%–>99.999\u00a0%");
   assert.equal(formatRange({ lower: 1e9, upper: 2e9 }, formatBytes), "954 MiB–1.86 GiB");
   assert.equal(formatRange({ lower: 2e9, upper: 3e9 }, formatBytes), "1.86–2.79 GiB");
   assert.equal(formatRange({ lower: 125, upper: 305 }, formatDuration), "2 min 5 s–5 min 5 s");
