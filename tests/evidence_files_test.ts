@@ -56,8 +56,9 @@ Deno.test("readEvidence() computes digests in a thread where files are large, an
     const blank = new Uint8Array(20 << 20).fill(0x20);
     for (let i = 0; i < 20; i++) blank[i << 20 | i] = 0x0a; // what is read from one place is nowhere else the same
     Deno.writeFileSync(`${folder}/a.jsonl`, blank);
-    Deno.writeFileSync(`${folder}/b.jsonl`, blank);
-    Deno.writeFileSync(`${folder}/c.jsonl.zst`, zstdCompressSync(encoder.encode(line8(0, 1010, ONE))));
+    Deno.writeFileSync(`${folder}/b.jsonl`, blank.subarray(7, 100_000)); // into a part of what the first was read into
+    Deno.writeFileSync(`${folder}/c.jsonl`, blank.subarray(3));
+    Deno.writeFileSync(`${folder}/d.jsonl.zst`, zstdCompressSync(encoder.encode(line8(0, 1010, ONE))));
     using evidence = await read(listInputs([folder]));
     for (const { path, sha256 } of evidence.files) {
       assert.equal(sha256, createHash("sha256").update(Deno.readFileSync(path)).digest("hex"));

@@ -37,3 +37,30 @@ Deno.test("listInputs() reads all frames of a Zstandard file, and says where it 
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("read() reads one file after the other into the same few chunks", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const sizes = [5 << 20, 3, 100_000, (5 << 20) + 7, 0, 7 << 20],
+      random = createRandom(5).word,
+      room: Uint8Array[] = [];
+    const made = new Set<ArrayBufferLike>();
+    for (const [i, size] of sizes.entries()) {
+      const path = `${folder}/${i}.jsonl`, bytes = Uint8Array.from({ length: size }, () => random());
+      Deno.writeFileSync(path, bytes);
+      const parts: Uint8Array[] = [], stored: Uint8Array[] = [];
+      let count = 0;
+      const take = async (part: Uint8Array) => {
+        const at = count++;
+        made.add(part.buffer);
+        await new Promise((done) => setTimeout(done, random() % 3));
+        stored[at] = part.slice(); // it has not been overwritten yet
+      };
+      for await (const part of listInputs([path])[0]!.read(take, room)) parts.push(part.slice());
+      for (const given of [parts, stored]) assert.deepEqual(concat(given), bytes);
+    }
+    assert.ok(made.size <= 8, `${made.size} chunks`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

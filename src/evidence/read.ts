@@ -149,6 +149,8 @@ interface Reader {
   scanner: LineScanner;
   digester: Digester;
   store: Store;
+  /** Chunks that files are read into. */
+  room: Uint8Array[];
   /** Lists of ports by their text: most lines have the same. */
   ports: Map<string, readonly number[]>;
   records: LineRecord[];
@@ -166,7 +168,7 @@ function startReader({ sources, ...given }: Pick<Reader, "store" | "digester"> &
   const reader: Reader = {
     ...given,
     scanner: createLineScanner(sources, { take: (line) => takeLine(reader, line) }),
-    ...{ ports: new Map(), records: [], files: [], badLines: [], unfinished: [] },
+    ...{ room: [], ports: new Map(), records: [], files: [], badLines: [], unfinished: [] },
     ...{ lines: 0, badLineCount: 0, networkRows: 0 },
   };
   return reader;
@@ -183,7 +185,7 @@ async function readFile(reader: Reader, input: Input, progress: (bytes: number) 
     return digest.update(part);
   };
   try {
-    for await (const part of input.read(stored)) {
+    for await (const part of input.read(stored, reader.room)) {
       scanner.push(part);
       await store.settle();
     }
