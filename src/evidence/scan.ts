@@ -71,10 +71,12 @@ export function createLineScanner(
       if (phase === "buckets") phase = "newline";
     }
     if (end + bytes.length + MOST_ROW > held.length) {
-      const needed = length + bytes.length + MOST_ROW;
+      // What follows begins at a multiple of 8: V8 copies shared memory, as pieces are, by 8 bytes or one by one.
+      const needed = 8 + length + bytes.length + MOST_ROW;
       const room = needed + (needed >> 1) <= held.length ? held : new Uint8Array(needed + (needed >> 1));
-      room.set(held.subarray(start, end));
-      [held, start, end] = [room, 0, length];
+      const from = -length & 7;
+      room.set(held.subarray(start, end), from);
+      [held, start, end] = [room, from, from + length];
     }
     held.set(bytes, end);
     end += bytes.length;
