@@ -280,17 +280,20 @@ export function summariseSweep(
     if (!limits.has(key)) limits.set(key, bounder.of(hits).upper);
     return limits.get(key)!;
   };
+  // A bound is about likely-legitimate sources, and those that come near a limit are few: for each point only they are
+  // looked through. Of the others it is enough to know how many reach a level.
+  const all = [...found.bySource], isMarked = (column: Uint8Array, source: number) => column[source]! & LEGITIMATE;
+  const judged = all.filter(([source]) => [marks.total, ...marks.halves].some((column) => isMarked(column, source)));
   const points: (SweepPoint & { level: number; stable: boolean })[] = [];
   for (const [c, { windowMs, ratio }] of configs.entries()) {
+    const reaching = countReaching(all, c, rates.length);
     for (const [level, rate] of rates.entries()) {
       const hits: [number[], number[], number[]] = [[], [], []];
-      let sources = 0;
-      for (const [source, highest] of found.bySource) {
+      for (const [source, highest] of judged) {
         const inHalf = [highest[2 * c]! >= level, highest[2 * c + 1]! >= level];
         if (!inHalf[0] && !inHalf[1]) continue;
-        sources++;
-        if (marks.total[source]! & LEGITIMATE) hits[2].push(source);
-        for (const h of [0, 1] as const) if (inHalf[h]) hits[h].push(source);
+        if (isMarked(marks.total, source)) hits[2].push(source);
+        for (const h of [0, 1] as const) if (inHalf[h] && isMarked(marks.halves[h], source)) hits[h].push(source);
       }
       const upper = upperOf(bounders.total, hits[2]), syn = found.droppedAt(c, level);
       points.push({
@@ -298,7 +301,7 @@ export function summariseSweep(
         syn_rate: rate,
         success_ratio: ratio,
         blocked_abusive_syn_share: abusiveSyn > 0 ? syn / abusiveSyn : 0,
-        sources: found.sourcesAt?.(c, level) ?? sources,
+        sources: found.sourcesAt?.(c, level) ?? reaching[level]!,
         legitimate_hit: hits[2].length,
         upper,
         level,
@@ -328,6 +331,21 @@ export function summariseSweep(
     recommended: recommended ? strip(recommended) : null,
     fp_limit: fpLimit,
   };
+}
+
+/** By level: how many sources reach it with a configuration, in either half. */
+function countReaching(
+  bySource: readonly (readonly [source: number, highest: ArrayLike<number>])[],
+  config: number,
+  levels: number,
+): Uint32Array {
+  const reaching = new Uint32Array(levels);
+  for (const [, highest] of bySource) {
+    const most = Math.max(highest[2 * config]!, highest[2 * config + 1]!);
+    if (most >= 0) reaching[most]!++;
+  }
+  for (let level = levels - 2; level >= 0; level--) reaching[level]! += reaching[level + 1]!;
+  return reaching;
 }
 
 function createCandidate(key: number, configs: number, levels: number): Candidate {
