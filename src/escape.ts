@@ -35,6 +35,7 @@ export function escapeMarkdown(text: string, most?: number): string {
 export function escapeCsv(value: string | number | null): string {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
+  if (!/[",\r\n\t'=+\-@＝＋－＠]/.test(value)) return value; // nearly all
   const text = /^[=+\-@\t\r\n＝＋－＠]/.test(value) ? `'${value}` : value;
   return /[",\r\n\t']/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

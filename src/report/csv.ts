@@ -84,13 +84,7 @@ export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string>
 
 /** A line of it. */
 export function renderEvidenceRow(row: SourceRow): string {
-  let line = "";
-  for (let i = 0; i < COLUMNS.length; i++) {
-    const value = COLUMNS[i]![1](row);
-    if (i > 0) line += ",";
-    line += typeof value === "number" ? value : escapeCsv(value);
-  }
-  return line + "\r\n";
+  return COLUMNS.map(([, of]) => escapeCsv(of(row))).join(",") + "\r\n";
 }
 
 /** would_block.jsonl: a line a decision, in the order of streams and time. Times are seconds, null is for good. */

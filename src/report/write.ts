@@ -153,13 +153,16 @@ function openFolder(outDir: string): Folder {
 
 function openFile(name: string, { working, action }: { working: string; action: string }): OutputStream {
   const file = attempt(action, () => Deno.openSync(`${working}/${name}`, { write: true, createNew: true }));
-  const hash = createHash("sha256"), encoder = new TextEncoder();
+  const hash = createHash("sha256"), encoder = new TextEncoder(), room = new Uint8Array(2 * CHUNK);
   let bytes = 0, waiting: string[] = [], length = 0;
   const flush = () => {
-    const chunk = encoder.encode(waiting.join(""));
-    hash.update(chunk);
-    attempt(action, () => writeAll(file, chunk));
-    [bytes, waiting, length] = [bytes + chunk.length, [], 0];
+    for (let text = waiting.join(""); text !== "";) {
+      const { read, written } = encoder.encodeInto(text, room), chunk = room.subarray(0, written);
+      hash.update(chunk);
+      attempt(action, () => writeAll(file, chunk));
+      [bytes, text] = [bytes + written, text.slice(read)];
+    }
+    [waiting, length] = [[], 0];
   };
   return {
     add(text) {
