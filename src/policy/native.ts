@@ -147,7 +147,7 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
   const trigger = (
     at: { rule: number; blockOf: Int32Array; index: number; cell: number; port: number | undefined; unit: number },
     interval: Interval,
-    found: Trigger & Pick<Decision, "measured" | "thresholds" | "formula"> & { beginMs: number },
+    found: Trigger & { describe(): Pick<Decision, "measured" | "thresholds" | "formula"> & { beginMs: number } },
   ) => {
     if (at.blockOf[at.index] === 0) at.blockOf[at.index] = blocks.push(createBlock());
     const block = blocks[at.blockOf[at.index]! - 1]!, { beginMs, endMs } = interval;
@@ -156,7 +156,7 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     if (endMs < block.decidedUntil && (block.decidedCertain || !found.certain)) return;
     block.decidedUntil = beginMs + durationMs;
     block.decidedCertain = found.certain;
-    const prefix = units.network(at.unit);
+    const prefix = units.network(at.unit), { beginMs: windowBeginMs, ...described } = found.describe();
     decisions.push({
       rule: at.rule,
       action: "block",
@@ -164,12 +164,10 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
       source: interval.cells.source[at.cell]!,
       ...(prefix ? { prefix } : {}),
       ...(at.port === undefined ? {} : { ports: [at.port] }),
-      window: { beginMs: found.beginMs, endMs },
+      window: { beginMs: windowBeginMs, endMs },
       fromMs: { earliest: beginMs, latest: endMs },
       untilMs: { earliest: beginMs + durationMs, latest: endMs + durationMs },
-      measured: found.measured,
-      thresholds: found.thresholds,
-      formula: found.formula,
+      ...described,
     });
   };
 
@@ -179,29 +177,27 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     mostSyn[key] = seen.touch.syn;
     mostPackets[key] = seen.touch.packets;
     mostBytes[key] = seen.touch.bytes;
-    const port = keys.second(key), unit = keys.first(key);
-    const at = { index: key, cell, unit, port: port === 0 ? undefined : port };
-    const flood = judgeSynFlood(seen, recent, limits);
+    const flood = judgeSynFlood(seen, recent, limits), volume = judgeVolume(seen, recent, limits);
+    if (!flood && !volume) return;
+    const port = keys.second(key),
+      at = { index: key, cell, unit: keys.first(key), port: port === 0 ? undefined : port };
     if (flood) trigger({ ...at, rule: SYN_FLOOD, blockOf: synBlock }, interval, foundOf(flood, interval, "syn_flood"));
-    const volume = judgeVolume(seen, recent, limits);
     if (volume) {
       trigger({ ...at, rule: VOLUMETRIC, blockOf: volBlock }, interval, foundOf(volume, interval, "volumetric"));
     }
   };
 
-  const foundOf = (judged: Judged, { beginMs, endMs }: Interval, rule: "syn_flood" | "volumetric") => {
-    const sums = judged.certain ? seen.run : seen.touch;
-    const from = judged.certain ? seen.runBeginMs : seen.touchBeginMs;
-    return {
-      certain: judged.certain,
-      durationMs,
-      passed: judged.passed,
-      expectedMs: judged.expectedShare === undefined ? undefined : beginMs + judged.expectedShare * (endMs - beginMs),
-      beginMs: from,
-      measured: measureTrigger(sums, (endMs - from) / 1000),
-      ...said[rule],
-    };
-  };
+  const foundOf = (judged: Judged, { beginMs, endMs }: Interval, rule: "syn_flood" | "volumetric") => ({
+    certain: judged.certain,
+    durationMs,
+    passed: judged.passed,
+    expectedMs: judged.expectedShare === undefined ? undefined : beginMs + judged.expectedShare * (endMs - beginMs),
+    /** Most triggers renew a block and are no decision. */
+    describe() {
+      const sums = judged.certain ? seen.run : seen.touch, from = judged.certain ? seen.runBeginMs : seen.touchBeginMs;
+      return { beginMs: from, measured: measureTrigger(sums, (endMs - from) / 1000), ...said[rule] };
+    },
+  });
 
   /** Judges a unit that has a row in this interval, and may have probed enough ports within reach. */
   const judgeSweep = (unit: number, cell: number, interval: Interval) => {
@@ -222,9 +218,11 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
       durationMs,
       passed: { packets: 0, bytes: 0, syn: 0 },
       expectedMs: certain ? beginMs + (needed === 0 ? 0 : Math.min(1, needed / own)) * (endMs - beginMs) : undefined,
-      beginMs: certain ? recent.runBeginMs : recent.touchBeginMs,
-      measured: { ports: certain ? run : touched },
-      ...said.port_sweep,
+      describe: () => ({
+        beginMs: certain ? recent.runBeginMs : recent.touchBeginMs,
+        measured: { ports: certain ? run : touched },
+        ...said.port_sweep,
+      }),
     });
   };
 
