@@ -137,8 +137,8 @@ async function insertSpans(
   for (const [i, span] of spans.entries()) {
     const { line, previous, beginMs, endMs } = span, before = previous as FleetLine | undefined;
     longestMs = Math.max(longestMs, endMs - beginMs);
-    recent.begin(span);
-    sweep.begin(span);
+    recent.begin(span, 0);
+    sweep.begin(span, 0);
     reach.window = Math.max(reach.window, recent.seq - recent.touchSeq);
     reach.sweep = Math.max(reach.sweep, sweep.seq - sweep.touchSeq);
     texts.push(JSON.stringify({

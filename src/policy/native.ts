@@ -249,7 +249,9 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
       decisions = [];
       coarsestMs = Math.max(coarsestMs, interval.endMs - interval.beginMs);
       most = Math.max(most, interval.ports.length);
-      recent.begin(interval);
+      recent.begin(interval, count);
+      // Most keys are in the first interval: room for them at once is less to clear and to copy.
+      if (keys.count === 0) growKeys(count);
       [keyOf, rowKeys, rowCells] = [atLeast(keyOf, count), atLeast(rowKeys, count), atLeast(rowCells, count)];
       const { source, port: ports, packets, bytes, syn } = cells, { seq, touchSeq } = recent;
       let rows = 0;

@@ -61,8 +61,8 @@ export interface Recent {
   readonly pieces: number;
   /** Share of a window that ends with the newest interval that was watched. */
   readonly covered: number;
-  /** Begins the next interval, and forgets what is out of reach. */
-  begin(interval: Pick<Interval, "beginMs" | "endMs">): void;
+  /** Begins the next interval, which has so many rows at most, and forgets what is out of reach. */
+  begin(interval: Pick<Interval, "beginMs" | "endMs">, mostRows: number): void;
   /** Adds to a key's row of this interval, and says what there was of the key. */
   add(key: number, cells: Interval["cells"], cell: number): typeof ADDED[keyof typeof ADDED];
   /** Fills `seen` from the rows of a key that has one in this interval. */
@@ -100,11 +100,11 @@ export function createRecent(windowMs: number): Recent {
   let syn = new Float64Array(capacity), handshakeAck = new Float64Array(capacity), data = new Float64Array(capacity);
   let packets = new Float64Array(capacity), bytes = new Float64Array(capacity);
 
-  /** Twice the room, the oldest row first. */
-  const grow = () => {
+  /** More room, the oldest row first. `room`: a power of two. */
+  const grow = (room: number) => {
     const from = tail, old = capacity;
     const unwind = <T extends Float64Array | Uint32Array | Int32Array>(column: T): T => {
-      const wider = new (column.constructor as new (length: number) => T)(old * 2);
+      const wider = new (column.constructor as new (length: number) => T)(room);
       wider.set(column.subarray(from) as never, 0);
       wider.set(column.subarray(0, from) as never, old - from);
       return wider;
@@ -114,7 +114,7 @@ export function createRecent(windowMs: number): Recent {
     [packets, bytes] = [unwind(packets), unwind(bytes)];
     for (let row = 0; row < old; row++) before[row] = (before[row]! - from + old) % old;
     for (let key = 0; key < keys; key++) lastRow[key] = (lastRow[key]! - from + old) % old;
-    capacity = old * 2;
+    capacity = room;
     tail = 0;
   };
 
@@ -146,12 +146,15 @@ export function createRecent(windowMs: number): Recent {
     get covered() {
       return covered;
     },
-    begin({ beginMs, endMs }) {
+    begin({ beginMs, endMs }, mostRows) {
       while (intervals.length > 0 && intervals[0]!.endMs <= beginMs - windowMs) {
         const { rows } = intervals.shift()!;
         tail = (tail + rows) % capacity;
         live -= rows;
       }
+      let room = capacity;
+      while (room < live + mostRows) room *= 2;
+      if (room > capacity) grow(room);
       intervals.push({ seq: ++seq, beginMs, endMs, rows: 0 });
       pieces = Math.max(1, Math.ceil((endMs - beginMs) / (windowMs * WINDOW_SLACK)));
       [runSeq, innerSeq] = [seq, seq];
@@ -182,7 +185,6 @@ export function createRecent(windowMs: number): Recent {
         bytes[row]! += cells.bytes[cell]!;
         return ADDED.same;
       }
-      if (live === capacity) grow();
       const row = tail + live & capacity - 1; // a power of two
       live++;
       intervals.at(-1)!.rows++;

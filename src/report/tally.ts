@@ -296,6 +296,11 @@ export function createTally(
       const { cells, beginMs, endMs } = interval, seconds = (endMs - beginMs) / 1000;
       longestMs = Math.max(longestMs, endMs - beginMs);
       keyOf = atLeast(keyOf, cells.count);
+      if (index === 0) {
+        // Most of a stream's sources are in its first interval: room for them at once is less to clear and to copy.
+        growSources(Math.min(cells.count, sourcesOfAll));
+        growKeys(cells.count);
+      }
       const evidence = spare.pop() ?? emptyWaiting();
       Object.assign(evidence, { beginMs, endMs, count: 0 });
       growWaiting(evidence, cells.count);
