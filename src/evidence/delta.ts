@@ -7,7 +7,7 @@
  */
 import { COUNTER_NAMES, type Counters, noCounters } from "../counters.ts";
 import type { Cells } from "./interval.ts";
-import { compareRows, makeRows, NETWORK_ROW, type Rows } from "./rows.ts";
+import { compareRows, countNetworkRows, makeRows, NETWORK_ROW, type Rows } from "./rows.ts";
 import type { SourceTable } from "./sources.ts";
 
 /** What the rows of a line come to. */
@@ -187,7 +187,9 @@ function sumOf(column: Float64Array, count: number): number {
 function takeNetworks(rows: Rows, networks: Counters): Cells {
   const { source, counters } = rows, port = new Uint16Array(rows.count);
   let count = 0;
-  for (let i = 0; i < rows.count; i++) {
+  const alone = countNetworkRows(rows) === 0;
+  if (alone) port.set(rows.port.subarray(0, count = rows.count));
+  for (let i = 0; !alone && i < rows.count; i++) {
     if (rows.port[i]! >= NETWORK_ROW) {
       for (const [k, name] of COUNTER_NAMES.entries()) networks[name] += counters[k]![i]!;
       continue;

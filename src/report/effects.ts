@@ -172,23 +172,31 @@ export function createStreamEffects(
     }
   };
 
-  const addCell = (cell: number, drop: Drop, byRule: readonly Effect[], interval: Interval) => {
-    const { beginMs, endMs, cells } = interval, source = cells.source[cell]!, port = cells.port[cell]!;
-    const pair = pairs.of(source, port);
+  /** Where what an interval's cells drop is added, in each of the effects: the same for all of them. */
+  const sumsOf = ({ endMs }: Interval) => {
+    const half: 0 | 1 = endMs <= options.middleMs ? 0 : 1, day = dayOf(endMs);
+    const span = Math.ceil(endMs / options.spanMs) - 1;
+    const drops = options.effects.flatMap((effects) => [
+      ...[effects.total, effects.halves[half]],
+      ...[at(effects.days, day), at(effects.spans, span)],
+    ]);
+    return { half, drops };
+  };
+
+  const addCell = (
+    { cell, drop, byRule }: { cell: number; drop: Drop; byRule: readonly Effect[] },
+    { beginMs, endMs, cells }: Interval,
+    { half, drops }: ReturnType<typeof sumsOf>,
+  ) => {
+    const source = cells.source[cell]!, port = cells.port[cell]!, pair = pairs.of(source, port);
     if (pair === affected.length) {
       affected.push({ source, port, union: noDrop(), byRule: new Map(), blockedMs: { lower: 0, upper: 0 } });
     }
     const one = affected[pair]!;
-    const half = endMs <= options.middleMs ? 0 : 1, day = dayOf(endMs), span = Math.ceil(endMs / options.spanMs) - 1;
     addDrop(one.union, drop);
     if (drop.packets.upper > 0) one.blockedMs.upper += endMs - beginMs;
     if (drop.packets.lower > 0 && drop.packets.lower >= cells.packets[cell]!) one.blockedMs.lower += endMs - beginMs;
-    for (const effects of options.effects) {
-      addDrop(effects.total, drop);
-      addDrop(effects.halves[half], drop);
-      addDrop(at(effects.days, day), drop);
-      addDrop(at(effects.spans, span), drop);
-    }
+    for (const sum of drops) addDrop(sum, drop);
     for (const effect of byRule) {
       let own = one.byRule.get(effect.rule);
       if (!own) one.byRule.set(effect.rule, own = noDrop());
@@ -207,14 +215,15 @@ export function createStreamEffects(
     /** Adds an interval; returns what it takes out of what sources are judged by. */
     add({ decisions, effects, notEvaluated }: Step, interval: Interval): Exclusions {
       const { cells } = interval, sources: number[] = [], excluded: Exclusion[] = [];
-      for (const sums of options.effects) sums.notEvaluated += notEvaluated;
-      for (let i = 0; i < effects.length;) {
+      for (const one of options.effects) one.notEvaluated += notEvaluated;
+      const sums = effects.length > 0 ? sumsOf(interval) : undefined;
+      for (let i = 0; sums && i < effects.length;) {
         const { cell } = effects[i]!, from = i;
         while (i < effects.length && effects[i]!.cell === cell) i++;
         if (cells.packets[cell] === 0) continue; // nothing was counted
-        const own = effects.slice(from, i), union = uniteAll(own, cells);
+        const byRule = effects.slice(from, i), drop = uniteAll(byRule, cells);
         sources.push(cells.source[cell]!);
-        addCell(cell, union, own, interval);
+        addCell({ cell, drop, byRule }, interval, sums);
       }
       let drops: Map<number, Drop> | undefined; // few decisions begin an episode
       const dropped = (source: number, rule: number) => {
