@@ -41,35 +41,44 @@ export interface Manifest {
   outputs: OutputFile[];
 }
 
-type Cell = string | number | null;
-
 /** Columns of evidence.csv, in order. */
-const COLUMNS: readonly (readonly [string, (row: SourceRow) => Cell])[] = [
-  ["hostname", (row) => row.hostname],
-  ["iface", (row) => row.iface],
-  ["source", (row) => row.source],
-  ["dst_port", (row) => row.dst_port],
-  ["decision", (row) => row.decision],
-  ["class", (row) => row.class],
-  ["rules", (row) => row.rules.join(";")],
-  ["packets", (row) => row.packets],
-  ["bytes", (row) => row.bytes],
-  ["syn", (row) => row.syn],
-  ["handshake_ack", (row) => row.handshake_ack],
-  ["rst", (row) => row.rst],
-  ["data", (row) => row.data],
-  ["max_syn_rate", (row) => known(row.max_syn_rate)],
-  ["handshake_ratio", (row) => known(row.handshake_ratio)],
-  ["first_unix_sec", (row) => row.first_unix_sec],
-  ["last_unix_sec", (row) => row.last_unix_sec],
-  ["intervals", (row) => row.intervals],
-  ["would_block_packets_lower", (row) => row.would_block.packets.lower],
-  ["would_block_packets_upper", (row) => row.would_block.packets.upper],
-  ["would_block_bytes_lower", (row) => row.would_block.bytes.lower],
-  ["would_block_bytes_upper", (row) => row.would_block.bytes.upper],
-  ["would_block_syn_lower", (row) => row.would_block.syn.lower],
-  ["would_block_syn_upper", (row) => row.would_block.syn.upper],
+const COLUMNS = [
+  ...["hostname", "iface", "source", "dst_port", "decision", "class", "rules"],
+  ...["packets", "bytes", "syn", "handshake_ack", "rst", "data", "max_syn_rate", "handshake_ratio"],
+  ...["first_unix_sec", "last_unix_sec", "intervals", "would_block_packets_lower", "would_block_packets_upper"],
+  ...["would_block_bytes_lower", "would_block_bytes_upper", "would_block_syn_lower", "would_block_syn_upper"],
 ];
+
+/** Their values, in the same order, as CSV has them. In one list: with a function a column it takes half as long again. */
+function cellsOf(row: SourceRow): (string | number | null)[] {
+  const { packets, bytes, syn } = row.would_block;
+  return [
+    escapeCsv(row.hostname),
+    escapeCsv(row.iface),
+    escapeCsv(row.source),
+    row.dst_port,
+    row.decision,
+    row.class,
+    escapeCsv(row.rules.join(";")),
+    row.packets,
+    row.bytes,
+    row.syn,
+    row.handshake_ack,
+    row.rst,
+    row.data,
+    known(row.max_syn_rate),
+    known(row.handshake_ratio),
+    row.first_unix_sec,
+    row.last_unix_sec,
+    row.intervals,
+    packets.lower,
+    packets.upper,
+    bytes.lower,
+    bytes.upper,
+    syn.lower,
+    syn.upper,
+  ];
+}
 
 /** The number, or null where JSON and CSV have none. */
 function known(value: number | null): number | null {
@@ -78,13 +87,13 @@ function known(value: number | null): number | null {
 
 /** evidence.csv: a header and a line a source and port on a stream (RFC 4180: lines end with CR LF). */
 export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string> {
-  yield COLUMNS.map(([name]) => name).join(",") + "\r\n";
+  yield COLUMNS.join(",") + "\r\n";
   for (const row of sources) yield renderEvidenceRow(row);
 }
 
 /** A line of it. */
 export function renderEvidenceRow(row: SourceRow): string {
-  return COLUMNS.map(([, of]) => escapeCsv(of(row))).join(",") + "\r\n";
+  return cellsOf(row).join(",") + "\r\n";
 }
 
 /** would_block.jsonl: a line a decision, in the order of streams and time. Times are seconds, null is for good. */
@@ -107,8 +116,8 @@ function toLine(decision: NamedDecision) {
     window: { begin_unix_sec: toSeconds(window.beginMs), end_unix_sec: toSeconds(window.endMs) },
     from_unix_sec: earliestAndLatest(decision.fromMs),
     until_unix_sec: earliestAndLatest(decision.untilMs),
-    measured: finite(decision.measured),
-    thresholds: finite(decision.thresholds),
+    measured: decision.measured, // JSON has null where a number is not finite
+    thresholds: decision.thresholds,
     formula: decision.formula,
   };
 }
@@ -119,10 +128,6 @@ function toSeconds(ms: number): number | null {
 
 function earliestAndLatest({ earliest, latest }: { earliest: number; latest: number }) {
   return { earliest: toSeconds(earliest), latest: toSeconds(latest) };
-}
-
-function finite(values: Record<string, number>): Record<string, number | null> {
-  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, known(value)]));
 }
 
 /** JSON for a file: two spaces, a newline at the end. Not a number and infinite become null, as JSON has it. */

@@ -131,20 +131,9 @@ export function describeRow(facts: RowFacts): SourceRow {
   };
 }
 
-/** IPv4 sorts by number, ports behind; IPv6 byte by byte. */
+/** By address, then by port. Most are in order: keys are numbered as they are met, and intervals are sorted. */
 function sortKeys({ count, source, port }: StreamRows, sources: Sources): number[] {
-  const v4: number[] = [], v6: number[] = [], orders = new Float64Array(count), bytesOf = new Map<number, Uint8Array>();
-  for (let key = 0; key < count; key++) {
-    const bytes = sources.bytes(source[key]!);
-    if (bytes.length === 4) {
-      orders[key] = ((bytes[0]! << 24 | bytes[1]! << 16 | bytes[2]! << 8 | bytes[3]!) >>> 0) * 65536 + port[key]!;
-      v4.push(key);
-    } else {
-      bytesOf.set(source[key]!, bytes);
-      v6.push(key);
-    }
-  }
-  v4.sort((a, b) => orders[a]! - orders[b]!);
-  v6.sort((a, b) => compareBytes(bytesOf.get(source[a]!)!, bytesOf.get(source[b]!)!) || port[a]! - port[b]!);
-  return [...v4, ...v6];
+  const compare = sources.compare ?? ((a: number, b: number) => compareBytes(sources.bytes(a), sources.bytes(b)));
+  return Array.from({ length: count }, (_, key) => key)
+    .sort((a, b) => compare(source[a]!, source[b]!) || port[a]! - port[b]!);
 }
