@@ -9,7 +9,7 @@ import type { Bounds, Decision, Effect, Policy, Step } from "../policy/policy.ts
 import type { Range } from "../rules/ruleset.ts";
 import { HIT } from "./bound.ts";
 import type { Impact } from "./summary.ts";
-import { createPairs } from "../evidence/pairs.ts";
+import { atLeast, createPairs } from "../evidence/pairs.ts";
 import type { Exclusions } from "./observe.ts";
 import { dayOf, type Exclusion, type Marks, marksOfDay } from "./tally.ts";
 
@@ -128,6 +128,8 @@ export function createStreamEffects(
 ) {
   /** By the number of their pair of source and port. */
   const affected: Affected[] = [], pairs = createPairs();
+  /** By pair and rule: which of its hits have been added, so that a flood's are not added in each of its intervals. */
+  let added = new Uint8Array(0);
   /** By source or network: until when it may be blocked by what was decided, by any rule; later begins an episode. */
   const blockedUntil = new Map<string | number, number>();
   const hitsOf = (rule: number, pick: (hits: RuleHits) => Set<number>, source: number) => {
@@ -191,6 +193,7 @@ export function createStreamEffects(
     const source = cells.source[cell]!, port = cells.port[cell]!, pair = pairs.of(source, port);
     if (pair === affected.length) {
       affected.push({ source, port, union: noDrop(), byRule: new Map(), blockedMs: { lower: 0, upper: 0 } });
+      added = atLeast(added, affected.length * policy.rules.length);
     }
     const one = affected[pair]!;
     addDrop(one.union, drop);
@@ -203,9 +206,13 @@ export function createStreamEffects(
       addDrop(own, effect);
       for (const effects of options.effects) addDrop(effects.byRule[effect.rule]!, effect);
       if (effect.packets.upper <= 0) continue;
+      const certain = effect.packets.lower > 0, place = pair * policy.rules.length + effect.rule;
+      const bits = (half === 0 ? 1 : 2) | (certain ? 4 : 0);
+      if ((added[place]! & bits) === bits) continue;
+      added[place]! |= bits;
       hitsOf(effect.rule, (hits) => hits.possible, source);
       hitsOf(effect.rule, (hits) => hits.halves[half], source);
-      if (effect.packets.lower > 0) hitsOf(effect.rule, (hits) => hits.certain, source);
+      if (certain) hitsOf(effect.rule, (hits) => hits.certain, source);
     }
     if (drop.packets.upper > 0) mark(source, endMs, half);
   };
