@@ -65,7 +65,8 @@ Deno.test("an observer's thread that fails says why, and nobody waits for it", a
   });
   observer.startStream();
   for (const { beginMs, endMs, cells } of first!.intervals()) {
-    observer.add({ beginMs, endMs, cells, totalSyn: 0, unattributedSyn: 0 }, { sources: [], spans: [] });
+    const nothing = { sources: new Uint32Array(0), spans: new Float64Array(0) };
+    observer.add({ beginMs, endMs, cells, totalSyn: 0, unattributedSyn: 0 }, nothing);
   }
   await assert.rejects(
     async () => await observer.finish(),

@@ -11,7 +11,7 @@ import { HIT } from "./bound.ts";
 import type { Impact } from "./summary.ts";
 import { atLeast, createPairs } from "../evidence/pairs.ts";
 import type { Exclusions } from "./observe.ts";
-import { dayOf, type Exclusion, type Marks, marksOfDay } from "./tally.ts";
+import { dayOf, type Marks, marksOfDay, SPAN_NUMBERS } from "./tally.ts";
 
 /** What would be dropped, in the three units. */
 export interface Drop {
@@ -130,6 +130,8 @@ export function createStreamEffects(
   const affected: Affected[] = [], pairs = createPairs();
   /** By pair and rule: which of its hits have been added, so that a flood's are not added in each of its intervals. */
   let added = new Uint8Array(0);
+  /** What the interval at work takes out of what sources are judged by. */
+  let sources = new Uint32Array(0), spans = new Float64Array(0), spanNumbers = 0;
   /** By source or network: until when it may be blocked by what was decided, by any rule; later begins an episode. */
   const blockedUntil = new Map<string | number, number>();
   const hitsOf = (rule: number, pick: (hits: RuleHits) => Set<number>, source: number) => {
@@ -146,18 +148,19 @@ export function createStreamEffects(
 
   const addDecision = (
     decision: Decision,
-    { interval, dropped, excluded }: {
-      interval: Interval;
-      dropped: (source: number, rule: number) => Drop;
-      excluded: Exclusion[];
-    },
+    { interval, dropped }: { interval: Interval; dropped: (source: number, rule: number) => Drop },
   ) => {
     const { rule, source, certain } = decision;
     const enforced = decision.action !== "alert" && policy.rules[rule]!.mode === "enforce";
     for (const effects of options.effects) effects.decisions[rule]![certain ? "certain" : "possible"]++;
     if (!enforced) return;
     const { window, fromMs, untilMs } = decision;
-    excluded.push({ source, window, earliestMs: fromMs.earliest, latestMs: untilMs.latest });
+    spans = atLeast(spans, spanNumbers + SPAN_NUMBERS);
+    spans[spanNumbers++] = source;
+    spans[spanNumbers++] = window.beginMs;
+    spans[spanNumbers++] = window.endMs;
+    spans[spanNumbers++] = fromMs.earliest;
+    spans[spanNumbers++] = untilMs.latest;
     const half = interval.endMs <= options.middleMs ? 0 : 1;
     hitsOf(rule, (hits) => hits.possible, source);
     hitsOf(rule, (hits) => hits.halves[half], source);
@@ -221,7 +224,9 @@ export function createStreamEffects(
     affected,
     /** Adds an interval; returns what it takes out of what sources are judged by. */
     add({ decisions, effects, notEvaluated }: Step, interval: Interval): Exclusions {
-      const { cells } = interval, sources: number[] = [], excluded: Exclusion[] = [];
+      const { cells } = interval;
+      let sourceCount = 0;
+      spanNumbers = 0;
       for (const one of options.effects) one.notEvaluated += notEvaluated;
       const sums = effects.length > 0 ? sumsOf(interval) : undefined;
       for (let i = 0; sums && i < effects.length;) {
@@ -229,7 +234,8 @@ export function createStreamEffects(
         while (i < effects.length && effects[i]!.cell === cell) i++;
         if (cells.packets[cell] === 0) continue; // nothing was counted
         const byRule = effects.slice(from, i), drop = uniteAll(byRule, cells);
-        sources.push(cells.source[cell]!);
+        sources = atLeast(sources, sourceCount + 1);
+        sources[sourceCount++] = cells.source[cell]!;
         addCell({ cell, drop, byRule }, interval, sums);
       }
       let drops: Map<number, Drop> | undefined; // few decisions begin an episode
@@ -237,8 +243,8 @@ export function createStreamEffects(
         drops ??= sumBySource(effects, cells, policy.rules.length);
         return drops.get(source * policy.rules.length + rule) ?? noDrop();
       };
-      for (const decision of decisions) addDecision(decision, { interval, dropped, excluded });
-      return { sources, spans: excluded };
+      for (const decision of decisions) addDecision(decision, { interval, dropped });
+      return { sources: sources.slice(0, sourceCount), spans: spans.slice(0, spanNumbers) };
     },
   };
 }

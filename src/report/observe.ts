@@ -8,7 +8,7 @@ import type { Interval } from "../evidence/interval.ts";
 import { createSpoofingCount } from "./spoofing.ts";
 import type { Spoofing } from "./summary.ts";
 import { createSweeper, type SweepCounts, type SweepDefault } from "./sweep.ts";
-import { createMarks, createTally, type Exclusion, type Marks, type TallyCounts } from "./tally.ts";
+import { createMarks, createTally, type ExcludedSpans, type Marks, type TallyCounts } from "./tally.ts";
 
 /** How it is counted. */
 export interface ObserverOptions {
@@ -40,9 +40,9 @@ export interface ObservedInterval {
 /** What an interval's effects take out of what sources are judged by. */
 export interface Exclusions {
   /** Of these something would have been dropped in it. */
-  sources: readonly number[];
+  sources: Uint32Array<ArrayBuffer>;
   /** Windows that triggered, and blocks. */
-  spans: readonly Exclusion[];
+  spans: ExcludedSpans;
 }
 
 /** Takes the intervals of all streams. */
@@ -105,7 +105,7 @@ export function createObserver(options: ObserverOptions): Omit<Observer, "finish
       const keyOf = tally.add(interval, stream!.index++);
       sweep?.add(interval, keyOf);
       for (const source of sources) tally.excludeInterval(source, interval);
-      for (const span of spans) tally.exclude(span);
+      tally.exclude(spans);
       tally.settle(interval);
     },
     finish() {

@@ -77,15 +77,15 @@ interface Waiting {
   data: Float64Array;
 }
 
-/** What a decision takes out of what its source is judged by; milliseconds since 1970. */
-export interface Exclusion {
-  source: number;
-  /** The window that triggered. */
-  window: { beginMs: number; endMs: number };
-  /** When it may have begun to block at the earliest, and until when at the latest. */
-  earliestMs: number;
-  latestMs: number;
-}
+/**
+ * Windows that triggered, and what may have been blocked by that, as numbers beside each other, which go to another
+ * thread in no time: of each the source, the window's begin and end, and when it may have begun to block at the earliest
+ * and until when at the latest, in milliseconds since 1970.
+ */
+export type ExcludedSpans = Float64Array<ArrayBuffer>;
+
+/** Numbers of a span. */
+export const SPAN_NUMBERS = 5;
 
 /** Classes of sources, as columns have them by number. */
 export const CLASSES: readonly SourceClass[] = ["likely legitimate", "mixed", "unknown", "likely abusive"];
@@ -137,8 +137,8 @@ export interface Tally {
   readonly firstInterval: Uint32Array;
   /** Counts an interval, the `index`th of the stream; returns the keys of its cells, -1 where nothing was counted. */
   add(interval: ObservedInterval, index: number): Int32Array;
-  /** Takes a decision's window and block out of what its source is judged by. */
-  exclude(exclusion: Exclusion): void;
+  /** Takes windows and blocks of decisions out of what their sources are judged by. */
+  exclude(spans: ExcludedSpans): void;
   /** Takes an interval in which something of a source would have been dropped out of what it is judged by. */
   excludeInterval(source: number, interval: { beginMs: number; endMs: number }): void;
   /** Lets what no later window can reach count; without an interval, all of it. */
@@ -354,12 +354,14 @@ export function createTally(
       waiting.push(evidence);
       return keyOf;
     },
-    exclude({ source, window, earliestMs, latestMs }) {
-      const local = localOf[source]!;
-      if (local < 0) return;
-      extend(local, Math.min(window.beginMs, earliestMs) - widenMs, Math.max(window.endMs, latestMs) + widenMs);
-      if (window.beginMs > triggerUntil[local]! + 2 * widenMs + 2 * longestMs) triggerFrom[local] = window.beginMs;
-      triggerUntil[local] = Math.max(triggerUntil[local]!, window.endMs);
+    exclude(spans) {
+      for (let at = 0; at < spans.length; at += SPAN_NUMBERS) {
+        const local = localOf[spans[at]!]!, beginMs = spans[at + 1]!, endMs = spans[at + 2]!;
+        if (local < 0) continue;
+        extend(local, Math.min(beginMs, spans[at + 3]!) - widenMs, Math.max(endMs, spans[at + 4]!) + widenMs);
+        if (beginMs > triggerUntil[local]! + 2 * widenMs + 2 * longestMs) triggerFrom[local] = beginMs;
+        triggerUntil[local] = Math.max(triggerUntil[local]!, endMs);
+      }
     },
     excludeInterval(source, { beginMs, endMs }) {
       const local = localOf[source]!;
