@@ -77,7 +77,9 @@ if (Deno.args.length > 0) {
     return found;
   };
   // What measures shares two CPUs with what it measures, and has them to itself.
-  const measuring = take(/^tests\/(kernel\/(attach|bench|clock|collect|fidelity|outage|soak|xdp)|compile\/start)_test/);
+  const measuring = take(
+    /^tests\/(kernel\/(attach|bench|clock|collect|fidelity|outage|soak|xdp)|compile\/start|simulation_speed)_test/,
+  );
   // What has a kernel, a browser, a machine or an SQL engine, of which a process has one: two runs beside each other.
   const kernel = take(/^tests\/(kernel|fleet)\//), program = take(/^tests\/((browser|cli|compile)\/|docs_test)/);
   await runTests(["--parallel", ...left]);
