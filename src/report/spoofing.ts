@@ -5,6 +5,7 @@
  * an unbroken run of intervals in which all sources together reach the rate of a flood and at most half of that came
  * to connections in use. Pure.
  */
+import { atLeast } from "../evidence/pairs.ts";
 import { follows } from "../policy/recent.ts";
 import type { ObservedInterval } from "./observe.ts";
 import type { Spoofing } from "./summary.ts";
@@ -13,6 +14,8 @@ import type { Tally } from "./tally.ts";
 /** A one-shot source has at most so many SYNs. */
 export const MOST_SYN = 3;
 const MOST_USED = 0.5, LISTED = 100;
+/** A source was seen once on a stream, or more often. */
+const ONCE = 1, MORE = 2;
 
 /** Sums of an interval over all sources. */
 export interface Moment {
@@ -31,8 +34,9 @@ export interface SpoofingCount {
 
 /** Counts; `floodRate` is in SYN/s over all sources of a stream. */
 export function createSpoofingCount(floodRate: number): SpoofingCount {
-  const episodes: Spoofing["episodes"] = [], once = new Set<number>(), more = new Set<number>();
-  let allSyn = 0, oneShotSyn = 0;
+  const episodes: Spoofing["episodes"] = [];
+  /** By source: ONCE, MORE, or both. */
+  let seen = new Uint8Array(0), allSyn = 0, oneShotSyn = 0;
   return {
     stream() {
       const moments: Moment[] = [];
@@ -52,14 +56,15 @@ export function createSpoofingCount(floodRate: number): SpoofingCount {
           for (let local = 0; local < tally.sourceCount; local++) {
             const unused = handshakeAck[local] === 0 || data[local] === 0, source = tally.global[local]!;
             if (syn[local] === 0) continue;
+            if (source >= seen.length) seen = atLeast(seen, source + 1);
             if (tally.sourceIntervals[local] !== 1 || syn[local]! > MOST_SYN || !unused) {
-              more.add(source);
+              seen[source]! |= MORE;
               continue;
             }
             const at = tally.firstInterval[local]!;
             oneShots[at]! += syn[local]!;
             entries[at]!++;
-            once.add(source);
+            seen[source]! |= ONCE;
             oneShotSyn += syn[local]!;
           }
           for (const moment of moments) allSyn += moment.syn;
@@ -71,7 +76,7 @@ export function createSpoofingCount(floodRate: number): SpoofingCount {
     },
     finish() {
       // A source that is seen once on each of several hosts returns.
-      const oneShotSources = [...once].filter((source) => !more.has(source)).length;
+      const oneShotSources = seen.reduce((count, how) => how === ONCE ? count + 1 : count, 0);
       return summariseSpoofing(episodes, { oneShotSources, oneShotSyn, allSyn });
     },
   };
