@@ -30,6 +30,7 @@ import {
   MOST,
   MOST_DROPPED,
   rowOf,
+  WIDTH,
 } from "./host_states.ts";
 
 /** What decides about a source. */
@@ -109,7 +110,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     dropped: Range[] = [],
     result: HostStep = { dropped, begins: "never", fewestPass: 0 };
   /** The row of a source whose block is over. */
-  const idle = new Float64Array(6);
+  const idle = new Float64Array(WIDTH);
   const detections = createRange(), asked = createMatches(), passing: number[] = [];
   const incomplete: Way = { ...RESTART, most: passing, less: 1 }, trigger: Way = { ...RESTART, begins: true };
   let rule: BlockRule, interval: SourceInterval, allMatches = 0;

@@ -51,6 +51,18 @@ function emptyDecision<M extends Decision["measured"]>(measured: M): Decision & 
   };
 }
 
+/** What is said of a limit or a slot: the same each time, and made once. */
+function sayOnce<K>(
+  sayOf: (of: K) => Pick<Decision, "thresholds" | "formula">,
+): (of: K) => Pick<Decision, "thresholds" | "formula"> {
+  const said = new Map<K, Pick<Decision, "thresholds" | "formula">>();
+  return (of) => {
+    let words = said.get(of);
+    if (!words) said.set(of, words = sayOf(of));
+    return words;
+  };
+}
+
 /** Who decides about whom, and when. */
 interface Place {
   rule: number;
@@ -99,21 +111,17 @@ export const SURELY: Range = { lower: 1, upper: 1 };
 
 /** Starts to tell of sources over a limit. */
 export function createLimitDecision() {
-  /** By limit: what is said of it. */
-  const said = new Map<Limit, Pick<Decision, "thresholds" | "formula">>();
   const pool = createPool(() => emptyDecision({ packets: 0 }));
-  const sayOf = ({ rate, burst, algorithm }: Limit) => {
+  const wordsOf = sayOnce(({ rate, burst, algorithm }: Limit) => {
     return { thresholds: { rate, burst }, formula: `${algorithm}: packets ≤ burst + rate × seconds` };
-  };
+  });
   return ({ rule, group, moment }: Place, { dropped, packets, limit, action }: {
     dropped: Range;
     packets: number;
     limit: Limit;
     action: Decision["action"];
   }): Decision => {
-    let words = said.get(limit);
-    if (!words) said.set(limit, words = sayOf(limit));
-    const decision = pool(moment);
+    const words = wordsOf(limit), decision = pool(moment);
     decision.rule = rule;
     decision.action = action;
     decision.certain = dropped.lower > 0;
@@ -128,21 +136,17 @@ export function createLimitDecision() {
 
 /** Starts to tell of matches that are reported, and count towards nothing. */
 export function createAlertDecision() {
-  /** By slot: what is said of its rule. */
-  const said = new Map<Slot, Pick<Decision, "thresholds" | "formula">>();
-  const sayOf = ({ gate }: Slot) => ({
+  const wordsOf = sayOnce(({ gate }: Slot) => ({
     thresholds: gate ? { count: gate.count, window: gate.windowMs / 1000 } : NO_THRESHOLDS,
     formula: gate ? `${gate.type}: ${gate.count} matches within ${gate.windowMs / 1000} s` : "each match",
-  });
+  }));
   const pool = createPool(() => ({ ...emptyDecision({ detections: 0 }), action: "alert" as const }));
   return ({ rule, group, moment }: Place, { detections, certain, slot }: {
     detections: Range;
     certain: boolean;
     slot: Slot;
   }): Decision => {
-    let words = said.get(slot);
-    if (!words) said.set(slot, words = sayOf(slot));
-    const decision = pool(moment);
+    const words = wordsOf(slot), decision = pool(moment);
     decision.rule = rule;
     decision.certain = certain;
     decision.source = group.source;
@@ -161,12 +165,10 @@ export function createAlertDecision() {
 export function createBlockDecision(
   { rule, enforced, ttlMs, ttlS }: { rule: number; enforced: boolean; ttlMs: number; ttlS: number },
 ) {
-  /** By limit: what is said of it. */
-  const said = new Map<number, Pick<Decision, "thresholds" | "formula">>();
-  const sayOf = (limit: number) => {
+  const wordsOf = sayOnce((limit: number) => {
     const thresholds = { auto_blacklist_threshold: limit, blacklist_ttl: ttlS };
     return { thresholds, formula: `detections ≥ ${limit} within ${ttlS || "∞"} s` };
-  };
+  });
   const pool = createPool(() => {
     const empty = emptyDecision({ detections: 0, packets: 0, bytes: 0, syn: 0 });
     return { ...empty, rule, action: enforced ? "block" : "alert", untilMs: { earliest: 0.5, latest: 0.5 } };
@@ -177,9 +179,7 @@ export function createBlockDecision(
     latest: number;
   }): Decision => {
     const { source, known: { limit } } = group, { interval: { beginMs, endMs, cells } } = moment;
-    let words = said.get(limit);
-    if (!words) said.set(limit, words = sayOf(limit));
-    const decision = pool(moment), { measured, untilMs } = decision;
+    const words = wordsOf(limit), decision = pool(moment), { measured, untilMs } = decision;
     decision.certain = certain;
     decision.source = source;
     untilMs.earliest = beginMs + ttlMs;

@@ -43,7 +43,10 @@ const WINDOWS = ["rst", "fin"] as const;
 export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking">, cpus: number) {
   const each = (count: number): GateRule => ({ type: "limit", count, windowMs: 1000 });
   const rules = {
-    ...{ syn: synGate(syn.thresholdPps), rst: each(tracking.rst), fin: each(tracking.fin), ack: each(tracking.ack) },
+    syn: synGate(syn.thresholdPps),
+    rst: each(tracking.rst),
+    fin: each(tracking.fin),
+    ack: each(tracking.ack),
   };
   const packets = createMatches(), answer = createAnswer(cpus), dropped = createRange();
   const acks = createRange(), room = createRange(), drops = createRanges();

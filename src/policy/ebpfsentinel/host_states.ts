@@ -14,7 +14,8 @@ import type { Range } from "./gate.ts";
  * and at most, beyond those of the host: maybe fewer than none.
  */
 export const FEWEST = 0, MOST = 1, EARLIEST_MS = 2, LATEST_MS = 3, LEAST_DROPPED = 4, MOST_DROPPED = 5;
-const WIDTH = 6;
+/** How many they are. */
+export const WIDTH = 6;
 
 /** Blocks kept at once, besides counting; more are taken together. */
 const MAX_BLOCKED = 6;
