@@ -76,3 +76,14 @@ Deno.test("each option of the policy and the gates moves what it says", async ()
     }
   }
 });
+
+Deno.test("`ibsr report --verbose` says what its phases took", async () => {
+  const begin = performance.now(), { stderr } = await command("ready", ["--verbose"]);
+  const phases = [...stderr.matchAll(/^ibsr: debug: (\w+): ([\d.]+) s, ([\d.]+) s of processor time$/gm)];
+  assert.deepEqual(phases.map(([, name]) => name), ["starting", "reading", "judging", "writing"]);
+  const sums = [2, 3].map((k) => phases.reduce((sum, phase) => sum + Number(phase[k]), 0));
+  assert.ok(
+    sums.every((sum) => sum > 0 && sum < (performance.now() - begin) / 1000 * navigator.hardwareConcurrency),
+    stderr,
+  );
+});

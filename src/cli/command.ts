@@ -60,7 +60,7 @@ export const COMMON = {
     default: "text",
     help: "Log lines as text or as JSON objects.",
   }),
-  verbose: option(flag, { group: "General", short: "v", repeat: true, help: "Log every snapshot and file." }),
+  verbose: option(flag, { group: "General", short: "v", repeat: true, help: "Log every snapshot, file and phase." }),
   help: option(flag, { group: "General", short: "h", help: "Show this page." }),
 };
 

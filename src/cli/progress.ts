@@ -1,6 +1,8 @@
 /**
- * Progress on a terminal: a line of standard error that is written over, and wiped when done.
+ * Progress on a terminal: a line of standard error that is written over, and wiped when done; and what phases took.
  */
+import { cpuUsage } from "node:process";
+import { log } from "../log.ts";
 
 /** How far something has come. */
 export interface Bar {
@@ -53,4 +55,23 @@ function drawShare(share: number): string {
 
 function sayLeft(ms: number): string {
   return `${(ms / 1000).toFixed(0)} s left`;
+}
+
+/**
+ * Says with --verbose what each phase of a command took, of time and of the process's processor time. The first is what
+ * came before this is called, since the process started; each other begins where the one before it has ended.
+ */
+export function startPhases(): (ended: string) => void {
+  let time = 0, processor = 0;
+  const endPhase = (ended: string) => {
+    const { user, system } = cpuUsage(), now = performance.now(), used = (user + system) / 1000;
+    log("debug", `${ended}: ${formatMs(now - time)}, ${formatMs(used - processor)} of processor time`);
+    [time, processor] = [now, used];
+  };
+  endPhase("starting");
+  return endPhase;
+}
+
+function formatMs(ms: number): string {
+  return `${(ms / 1000).toFixed(2)} s`;
 }

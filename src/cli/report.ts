@@ -26,6 +26,7 @@ import {
 import type { Context } from "./command.ts";
 import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
 import { readAllowlists } from "./named_files.ts";
+import { startPhases } from "./progress.ts";
 import type { Values } from "./options.ts";
 import type { REPORT_COMMAND_OPTIONS } from "./tables/report.ts";
 
@@ -47,9 +48,10 @@ export async function runReport(
     });
   }
   const allowlist = readAllowlists(values.allowlist), generatedAtUnixSec = sourceDateEpoch(environment);
-  const inputs = await openInputs(paths, values, context);
+  const inputs = await openInputs(paths, values, context), endPhase = startPhases();
   using thread = startObserverThread(storedBytes(inputs));
   using evidence = await readWithProgress(inputs, signal);
+  endPhase("reading");
   if (values.profile === "nr-ibsr") {
     const endSec = Math.floor((evidence.range?.endMs ?? 0) / 1000);
     await writeProfile(values, { inputs, out: values.out, allowlist, generatedAtSec: generatedAtUnixSec ?? endSec });
@@ -66,8 +68,10 @@ export async function runReport(
     progress: bar.show,
   });
   bar.clear();
+  endPhase("judging");
   for (const { path, line, reason } of evidence.badLines) log("debug", `${path}:${line}: ${reason}`);
   writeReport(assessment, evidence.files, values.out);
+  endPhase("writing");
   return answer(assessment.summary, values, context);
 }
 

@@ -29,6 +29,7 @@ import { openInputs, readWithProgress, storedBytes } from "./inputs.ts";
 import { readAllowlists } from "./named_files.ts";
 import { resolveOptions, type Values } from "./options.ts";
 import { describeFinding } from "./policy.ts";
+import { startPhases } from "./progress.ts";
 import { hashFiles, loadOptions, loadPolicy, readPolicyFiles } from "./policy_files.ts";
 import { NATIVE, type SIMULATE_OPTIONS } from "./tables/simulate.ts";
 import { GATE_OPTIONS, POLICY_OPTIONS } from "./tables/report.ts";
@@ -52,9 +53,10 @@ export async function runSimulate(
   }
   const { out } = values, exceptions = readAllowlists(values.allowlist);
   const candidates = values.policy.map((name, i) => readCandidate(name, i, { values, exceptions }));
-  const inputs = await openInputs(paths, values, context);
+  const inputs = await openInputs(paths, values, context), endPhase = startPhases();
   using thread = startObserverThread(storedBytes(inputs));
   using evidence = await readWithProgress(inputs, context.signal);
+  endPhase("reading");
   const compared: Compared[] = [];
   for (const candidate of candidates) {
     const { name, policy, files, directory } = candidate;
@@ -74,7 +76,9 @@ export async function runSimulate(
       progress: bar.show,
     });
     bar.clear();
+    endPhase(`simulating ${name}`);
     writeReport(assessment, inputsOf(evidence, files), `${out}/${directory}`);
+    endPhase(`writing ${directory}`);
     compared.push({ name, directory, policy, assessment });
   }
   const verdicts = compared.map(({ assessment }) => assessment.summary.verdict);
