@@ -30,12 +30,20 @@ async function* decompressBy(
     failure = { cause };
     decompressor.destroy(cause);
   });
+  // Deno's decompressor throws what is wrong with a Zstandard block where nobody can catch it: it would end the program.
+  const onThrown = (event: ErrorEvent) => {
+    if (!/^Zstd decompress error/.test(event.error?.message)) return;
+    event.preventDefault();
+    decompressor.destroy(event.error);
+  };
+  globalThis.addEventListener("error", onThrown);
   try {
     yield* file.pipe(decompressor);
   } catch (cause) {
     if (failure) throw failure.cause;
     throw new IbsrError("data", `it can't be decompressed: ${reason(cause)}`, { cause });
   } finally {
+    globalThis.removeEventListener("error", onThrown);
     file.destroy(); // where the reader stopped early
   }
 }

@@ -38,6 +38,25 @@ Deno.test("listInputs() reads all frames of a Zstandard file, and says where it 
   }
 });
 
+Deno.test("listInputs() says that what is inside of a Zstandard frame can't be decompressed", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const random = createRandom(6).word, path = `${folder}/a.jsonl.zst`;
+    const text = Uint8Array.from({ length: 3 << 20 }, () => random() & 63);
+    const bytes = zstdCompressSync(text, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
+    for (const at of [70_000, 1_000_000, bytes.length - 5]) {
+      const wrong = new Uint8Array(bytes);
+      wrong.fill(0xff, at, at + 5);
+      Deno.writeFileSync(path, wrong);
+      await assert.rejects(Array.fromAsync(listInputs([path])[0]!.read()), {
+        ...{ name: "IbsrError", kind: "data", message: /^it can't be decompressed: Zstd/ },
+      });
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("read() reads one file after the other into the same few chunks", async () => {
   const folder = await Deno.makeTempDir();
   try {
