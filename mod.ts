@@ -38,7 +38,7 @@ export {
   readEvidence,
   type WatchedSpan,
 } from "./src/evidence/read.ts";
-export { type Input, listInputs, makeInput, type StoredBytes } from "./src/input.ts";
+export { type Input, listInputs, makeInput } from "./src/input.ts";
 export {
   assessPolicy,
   type AssessPolicyOptions,

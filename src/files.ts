@@ -8,12 +8,21 @@ export function attempt<T>(action: string, operations: () => T): T {
   try {
     return operations();
   } catch (cause) {
-    if (cause instanceof IbsrError) throw cause;
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-    const kind = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
-    const hint = code === "ENOSPC" ? { hint: "`df` shows free space; --max-bytes bounds the spool" } : {};
-    throw new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { ...hint, cause });
+    throw fileError(action, cause);
   }
+}
+
+/** What a file operation of `action` threw, as one of our errors. `gone`: what to try where the file isn't there. */
+export function fileError(action: string, cause: unknown, { gone }: { gone?: string } = {}): IbsrError {
+  if (cause instanceof IbsrError) return cause;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const kind = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
+  const hint = code === "ENOSPC"
+    ? "`df` shows free space; --max-bytes bounds the spool"
+    : code === "ENOENT"
+    ? gone
+    : undefined;
+  return new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { ...(hint === undefined ? {} : { hint }), cause });
 }
 
 /** Writes all of `bytes`: one write(2) may take only a part. */

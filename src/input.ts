@@ -3,6 +3,7 @@
  */
 import { decompress } from "./decompress.ts";
 import { IbsrError, reason } from "./errors.ts";
+import { fileError } from "./files.ts";
 
 /** One file of snapshots. */
 export interface Input {
@@ -10,20 +11,17 @@ export interface Input {
   path: string;
   /** Size as it is stored; undefined if that isn't known before it is read. */
   bytes: number | undefined;
+  /** `path` names a file of this machine: openInput() of it reads the same, in a thread, too. */
+  local: boolean;
   /**
-   * Its bytes, decompressed. What is wrong with them is thrown while reading.
+   * Its bytes, decompressed. What is wrong with them is thrown while reading, as a `data` error; a `storage` or
+   * `permission` error says that it can't be read.
    *
-   * @param stored Receives the bytes as they are stored, in their order. What it returns is waited for, perhaps after it
-   *   has received more: then they are overwritten. With it, what read() gives is valid until the next is asked for, and
-   *   may be shared memory.
-   * @param room What files before this one were read into, and the next may be: one list for all of them, empty at first.
-   *   V8 doesn't know how much memory a chunk takes, and lets those of many files pile up.
+   * @param stored Receives the bytes as they are stored, in their order.
+   * @param room Gives what the next piece is read into, if it is read as it is stored; new memory each time if not given.
    */
-  read(stored?: StoredBytes, room?: Uint8Array[]): AsyncIterable<Uint8Array>;
+  read(stored?: (bytes: Uint8Array) => void, room?: () => Uint8Array): AsyncIterable<Uint8Array>;
 }
-
-/** What takes the bytes of a file as they are stored. */
-export type StoredBytes = (bytes: Uint8Array) => Promise<unknown> | undefined;
 
 /** Names that hold snapshots, sealed or open. */
 const SEGMENT = /\.jsonl(\.open)?(\.gz|\.zst)?$/;
@@ -46,20 +44,15 @@ export function listInputs(paths: readonly string[]): Input[] {
       if (!Deno.statSync(path).isDirectory) return [openInput(path)];
       const found = [...walk(path)].sort();
       if (found.length === 0) throw new IbsrError("data", `no segment (*.jsonl) is in it`);
-      return found.map(openInput);
+      return found.map((found) => openInput(found));
     } catch (cause) {
       throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
     }
   });
 }
 
-/**
- * What is read at once: large files in large pieces, which wake fewer threads; small ones whole. The chunks in use fit
- * together into the processor's caches: 4 MB each, and reading a gigabyte takes 0.3 s more of them.
- */
-const LEAST_CHUNK_BYTES = 1 << 16, MOST_CHUNK_BYTES = 1 << 20;
-/** Chunks that wait for whoever takes the stored bytes: a thread may be slow to wake. */
-const MOST_WAITING = 2;
+/** What is read at once, at least and at most: large files in large pieces, small ones whole. */
+const LEAST_PIECE_BYTES = 1 << 16, MOST_PIECE_BYTES = 1 << 20;
 
 function* walk(directory: string): Generator<string> {
   for (const entry of Deno.readDirSync(directory)) {
@@ -69,73 +62,57 @@ function* walk(directory: string): Generator<string> {
   }
 }
 
-/** One file of snapshots, plain or compressed as its name says. */
-export function openInput(path: string): Input {
-  return makeInput({ path, bytes: Deno.statSync(path).size, open: (kept, room) => readChunks(path, kept, room) });
+/** One file of snapshots, plain or compressed as its name says. `bytes`: its size, if that is known. */
+export function openInput(path: string, bytes = Deno.statSync(path).size): Input {
+  const length = Math.min(MOST_PIECE_BYTES, Math.max(LEAST_PIECE_BYTES, bytes));
+  return {
+    ...makeInput({ path, bytes, open: (room = () => new Uint8Array(length)) => readPieces(path, room) }),
+    local: true,
+  };
 }
 
-/**
- * Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says.
- *
- * @param source `open(kept, room)`: the last so many chunks that were given must stay as they are; those before may be
- *   overwritten. `room` are chunks of files before this one.
- */
+/** Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says. */
 export function makeInput(
   { path, bytes, open }: {
     path: string;
     bytes: number;
-    open(kept: number, room: Uint8Array[]): AsyncIterable<Uint8Array>;
+    /** `room`: as read() has it; it may do without. */
+    open(room?: () => Uint8Array): AsyncIterable<Uint8Array>;
   },
 ): Input {
+  const compression = path.endsWith(".gz") ? "gzip" : path.endsWith(".zst") ? "zstd" : undefined;
   return {
-    path,
-    bytes,
-    async *read(stored, room = []) {
-      if (!/\.(gz|zst)$/.test(path)) {
-        const waiting: (Promise<unknown> | undefined)[] = [];
-        for await (const chunk of open(stored ? MOST_WAITING + 1 : Infinity, room)) {
-          waiting.push(stored?.(chunk));
-          yield chunk;
-          if (waiting.length > MOST_WAITING) await waiting.shift();
-        }
-        await Promise.all(waiting);
-        return;
+    ...{ path, bytes, local: false },
+    async *read(stored, room) {
+      // What can't be decompressed is read to its end, too: what it is, is said of the whole file.
+      const pieces = open(compression ? undefined : room)[Symbol.asyncIterator]();
+      const next = async () => {
+        const step = await pieces.next();
+        if (!step.done) stored?.(step.value);
+        return step;
+      };
+      const source = { [Symbol.asyncIterator]: () => ({ next }) };
+      try {
+        yield* compression ? decompress(source, compression) : source;
+      } catch (error) {
+        while (!(await next()).done);
+        throw error;
+      } finally {
+        await pieces.return?.();
       }
-      yield* decompress(readCopied(open(Infinity, []), stored), path.endsWith(".gz") ? "gzip" : "zstd");
     },
   };
 }
 
-/** The chunks, each handed to `stored`, too. */
-async function* readCopied(chunks: AsyncIterable<Uint8Array>, stored?: StoredBytes): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    await stored?.(chunk);
-    yield chunk;
-  }
-}
-
-/**
- * A chunk is overwritten once `kept` more have been given: new memory costs more than what fills it. It is shared memory
- * then, from which other threads can take the bytes.
- */
-async function* readChunks(path: string, kept: number, used: Uint8Array[]): AsyncGenerator<Uint8Array> {
-  using file = await Deno.open(path);
-  const { size } = await file.stat(), room = Math.min(MOST_CHUNK_BYTES, Math.max(LEAST_CHUNK_BYTES, size));
-  const reused = Number.isFinite(kept);
-  const make = () => reused ? new Uint8Array(new SharedArrayBuffer(room)) : new Uint8Array(room);
-  const read = async () => {
-    const free = used.length > kept ? used.shift()! : undefined;
-    const chunk = free && free.length >= room ? free : make(), length = await file.read(chunk);
-    if (reused) used.push(chunk);
-    return length === null ? undefined : chunk.subarray(0, length);
-  };
-  let next = read();
+async function* readPieces(path: string, room: () => Uint8Array): AsyncGenerator<Uint8Array> {
   try {
-    for (let chunk; (chunk = await next) !== undefined;) {
-      next = read(); // while use is made of this one
-      yield chunk;
+    using file = await Deno.open(path);
+    for (;;) {
+      const piece = room(), length = await file.read(piece);
+      if (length === null) return;
+      yield piece.subarray(0, length);
     }
-  } finally {
-    await next.catch(() => {}); // nobody may close the file under it
+  } catch (cause) {
+    throw fileError(`read ${path}`, cause, { gone: "a collector may have sealed or pruned it meanwhile: try again" });
   }
 }

@@ -4,14 +4,18 @@ import { createHash } from "node:crypto";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { COUNTER_NAMES, noCounters } from "../src/counters.ts";
 import { IbsrError } from "../src/errors.ts";
-import { openDigester } from "../src/evidence/digest.ts";
+import { openFileReader } from "../src/evidence/files.ts";
 import { readEvidence } from "../src/evidence/read.ts";
 import type { Place } from "../src/evidence/rows.ts";
 import { openStore } from "../src/evidence/store.ts";
-import { type Input, listInputs } from "../src/input.ts";
-import { encoder, file, line5, line8, type Row, syns } from "./evidence_lines.ts";
+import { listInputs } from "../src/input.ts";
+import { concat, encoder, file, line5, line8, type Row, syns } from "./evidence_lines.ts";
 import { cellsOf, codesOf, ONE, read, storyOf } from "./evidences.ts";
 import { createRandom } from "./packets.ts";
+
+function sha256Of(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
 
 Deno.test("readEvidence() says that nothing is there where nothing is", async () => {
   using evidence = await read([file("a.jsonl"), file("b.jsonl", "x")]);
@@ -37,10 +41,9 @@ Deno.test("readEvidence() names files by the digest of their stored bytes, and t
     }
     const steps: (number | undefined)[][] = [];
     using evidence = await read(listInputs([folder]), { progress: (...step) => steps.push(step) });
-    const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
     assert.deepEqual(evidence.files, [
-      { path: `${folder}/a.jsonl`, sha256: sha256(text), bytes: text.length, lines: 1 },
-      { path: `${folder}/b/c.jsonl.zst`, sha256: sha256(zstd), bytes: zstd.length, lines: 1 },
+      { path: `${folder}/a.jsonl`, sha256: sha256Of(text), bytes: text.length, lines: 1 },
+      { path: `${folder}/b/c.jsonl.zst`, sha256: sha256Of(zstd), bytes: zstd.length, lines: 1 },
     ]);
     assert.deepEqual([evidence.duplicates, evidence.badLineCount], [1, 0]);
     const total = text.length + zstd.length;
@@ -61,7 +64,7 @@ Deno.test("readEvidence() computes digests in a thread where files are large, an
     Deno.writeFileSync(`${folder}/d.jsonl.zst`, zstdCompressSync(encoder.encode(line8(0, 1010, ONE))));
     using evidence = await read(listInputs([folder]));
     for (const { path, sha256 } of evidence.files) {
-      assert.equal(sha256, createHash("sha256").update(Deno.readFileSync(path)).digest("hex"));
+      assert.equal(sha256, sha256Of(Deno.readFileSync(path)));
     }
     assert.equal(storyOf(evidence).length, 1);
   } finally {
@@ -69,19 +72,62 @@ Deno.test("readEvidence() computes digests in a thread where files are large, an
   }
 });
 
-Deno.test("openDigester() passes on what went wrong in its thread, to whoever waits and to who comes later", async () => {
-  using digester = await openDigester(Infinity);
-  const digest = digester.start(), nothing = undefined as unknown as Uint8Array;
-  const [first, second] = [digest.update(nothing), digest.update(encoder.encode("a"))];
-  const failed = /^Error: the thread for digests failed: .*TypeError/;
-  await assert.rejects(async () => await first, failed);
-  await assert.rejects(async () => await second, failed);
-  await assert.rejects(async () => await digest.finish(), failed);
+Deno.test("openFileReader() reads the same in a thread and without one", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const random = createRandom(7).word, text = Uint8Array.from({ length: 9_000_000 }, () => 0x20 + random() % 64);
+    const [gzip, zstd] = [gzipSync(text), zstdCompressSync(text)];
+    const files: Record<string, Uint8Array> = {
+      ...{ "a.jsonl": text, "empty.jsonl": new Uint8Array(0), "b.jsonl": text.subarray(5, 100), "c.jsonl.gz": gzip },
+      ...{ "d.jsonl.zst": zstd, "short.jsonl": text.subarray(7, 3 << 20), "empty.jsonl.zst": new Uint8Array(0) },
+      ...{ "cut.jsonl.gz": gzip.subarray(0, 4_000_000), "cut.jsonl.zst": zstd.subarray(0, 4_000_000) },
+      ...{
+        "wrong.jsonl.zst": text.subarray(0, 5_000_000),
+        "twice.jsonl.zst": concat([zstd, zstd]),
+        "gone.jsonl": text,
+      },
+    };
+    for (const [name, bytes] of Object.entries(files)) Deno.writeFileSync(`${folder}/${name}`, bytes);
+    const inputs = listInputs([folder]);
+    Deno.removeSync(`${folder}/gone.jsonl`);
+    const readAll = async (bytes: number) => {
+      using reader = await openFileReader(bytes);
+      const found = [];
+      for (const input of inputs) {
+        const file = reader.open(input), pieces: Uint8Array[] = [], name = input.path.slice(folder.length + 1);
+        const failed = await (async () => {
+          for await (const piece of file.pieces()) pieces.push(piece.slice());
+        })().catch((error: IbsrError) => [error.kind, error.message, error.hint]);
+        found.push({ name, failed, text: sha256Of(concat(pieces)), bytes: file.bytes, sha256: file.sha256() });
+      }
+      return found;
+    };
+    const here = await readAll(0);
+    assert.deepEqual(await readAll(Infinity), here);
+    for (const { name, bytes, sha256 } of here.filter(({ name }) => name !== "gone.jsonl")) {
+      assert.deepEqual([name, bytes, sha256], [name, files[name]!.length, sha256Of(files[name]!)]);
+    }
+    const failures = here.flatMap(({ name, failed }) => failed ? [[name, failed[0]]] : []);
+    assert.deepEqual(failures, [
+      ["cut.jsonl.gz", "data"],
+      ["cut.jsonl.zst", "data"],
+      ["gone.jsonl", "storage"],
+      ["wrong.jsonl.zst", "data"],
+    ]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
-Deno.test("readEvidence() says that a file can't be opened, and stops at an abort", async () => {
-  const gone: Input = { ...listInputs([import.meta.filename!])[0]!, path: "gone" };
-  await assert.rejects(readEvidence([{ ...gone, read: () => Deno.openSync("/gone.jsonl").readable }]), /gone/);
+Deno.test("readEvidence() says that a file can't be read, and stops at an abort", async () => {
+  const folder = await Deno.makeTempDir(), path = `${folder}/a.jsonl`;
+  Deno.writeTextFileSync(path, line8(0, 1010, ONE));
+  const inputs = listInputs([path]);
+  await Deno.remove(folder, { recursive: true });
+  await assert.rejects(readEvidence(inputs), {
+    ...{ kind: "storage", message: `Cannot read ${path}: No such file or directory` },
+    hint: "a collector may have sealed or pruned it meanwhile: try again",
+  });
   const signal = AbortSignal.abort();
   await assert.rejects(readEvidence([file("a.jsonl", line8(0, 1010, ONE))], { signal }), { name: "AbortError" });
 });

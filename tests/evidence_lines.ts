@@ -64,6 +64,7 @@ export function fileOf(path: string, bytes: Uint8Array<ArrayBuffer>): Input {
   return {
     path,
     bytes: bytes.length,
+    local: false,
     async *read(stored) {
       for (let at = 0; at < bytes.length; at += 1000) {
         yield bytes.slice(at, at + 1000);

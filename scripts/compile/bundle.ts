@@ -32,7 +32,7 @@ export interface BundledPackage {
 }
 
 /** Modules that threads are started with, by `import.meta.resolve()`. */
-const THREADS = ["src/report/observe_thread.ts"];
+const THREADS = ["src/evidence/file_thread.ts", "src/report/observe_thread.ts"];
 /** Where the bundler says that something comes from outside the project: in a comment, or as a module's key. */
 const ORIGIN = /^(\s*(?:\/\/ |"))((?:\.\.\/)+.+?)("\(|$)/gm;
 /** A file of a package in Deno's cache: …/npm/REGISTRY/NAME/VERSION/FILE */

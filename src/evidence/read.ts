@@ -21,7 +21,7 @@ import type { Finding } from "../policy/policy.ts";
 import type { Snapshot, SnapshotMode } from "../snapshot.ts";
 import { formatNumberOf } from "../words.ts";
 import { type Counted, countRows } from "./delta.ts";
-import { type Digester, openDigester } from "./digest.ts";
+import { type FileReader, openFileReader } from "./files.ts";
 import type { Interval, Sources, StreamName } from "./interval.ts";
 import { countNetworkRows, measureRows, type Packing, packRows, type Place, type Rows, unpackRows } from "./rows.ts";
 import { createLineScanner, type LineScanner, type Outcome, type ScannedLine } from "./scan.ts";
@@ -118,16 +118,16 @@ const LISTED_BAD_LINES = 100;
 /**
  * Reads all of the inputs.
  *
- * @throws {IbsrError} `data`, if a file can't be opened; `storage`, if the temporary file can't be written.
+ * @throws {IbsrError} `storage` or `permission`, if a file can't be read, or the temporary one not be written.
  */
 export async function readEvidence(inputs: readonly Input[], options: EvidenceOptions = {}): Promise<Evidence> {
   const sources = createSources(crypto.getRandomValues(new Uint32Array(1))[0]!);
   const { memoryBytes = 16 << 20, temporaryDirectory: directory } = options;
   const store = openStore({ memoryBytes, directory, takes: "up to a fifth of the uncompressed input" });
   try {
-    const total = inputs.reduce((sum, input) => sum + (input.bytes ?? NaN), 0);
-    using digester = await openDigester(Number.isNaN(total) ? Infinity : total);
-    const reader = startReader({ sources, store, digester });
+    const total = sumOf(inputs);
+    using fileReader = await openFileReader(sumOf(inputs.filter(({ local }) => local)));
+    const reader = startReader({ sources, store, fileReader });
     let done = 0;
     for (const input of inputs) {
       await readFile(reader, input, (bytes) => {
@@ -147,10 +147,8 @@ export async function readEvidence(inputs: readonly Input[], options: EvidenceOp
 /** What is known while files are read. */
 interface Reader {
   scanner: LineScanner;
-  digester: Digester;
+  fileReader: FileReader;
   store: Store;
-  /** Chunks that files are read into. */
-  room: Uint8Array[];
   /** Lists of ports by their text: most lines have the same. */
   ports: Map<string, readonly number[]>;
   records: LineRecord[];
@@ -164,11 +162,11 @@ interface Reader {
   unfinished: string[];
 }
 
-function startReader({ sources, ...given }: Pick<Reader, "store" | "digester"> & { sources: SourceTable }): Reader {
+function startReader({ sources, ...given }: Pick<Reader, "store" | "fileReader"> & { sources: SourceTable }): Reader {
   const reader: Reader = {
     ...given,
     scanner: createLineScanner(sources, { take: (line) => takeLine(reader, line) }),
-    ...{ room: [], ports: new Map(), records: [], files: [], badLines: [], unfinished: [] },
+    ...{ ports: new Map(), records: [], files: [], badLines: [], unfinished: [] },
     ...{ lines: 0, badLineCount: 0, networkRows: 0 },
   };
   return reader;
@@ -176,17 +174,13 @@ function startReader({ sources, ...given }: Pick<Reader, "store" | "digester"> &
 
 /** Reads a file, the stored bytes of which `progress` is told. */
 async function readFile(reader: Reader, input: Input, progress: (bytes: number) => void): Promise<void> {
-  const { scanner, store } = reader, digest = reader.digester.start();
+  const { scanner, store } = reader, open = reader.fileReader.open(input);
   const file: EvidenceFile = { path: input.path, sha256: "", bytes: 0, lines: 0 };
   reader.files.push(file);
-  const stored = (part: Uint8Array) => {
-    file.bytes += part.length;
-    progress(file.bytes);
-    return digest.update(part);
-  };
   try {
-    for await (const part of input.read(stored, reader.room)) {
-      scanner.push(part);
+    for await (const piece of open.pieces()) {
+      progress(file.bytes = open.bytes);
+      scanner.push(piece);
       await store.settle();
     }
     scanner.finish();
@@ -194,7 +188,13 @@ async function readFile(reader: Reader, input: Input, progress: (bytes: number) 
     if (!(cause instanceof IbsrError) || cause.kind !== "data") throw cause;
     addBadLine(reader, { line: scanner.abandon(), reason: reason(cause) });
   }
-  file.sha256 = await digest.finish();
+  file.bytes = open.bytes;
+  file.sha256 = open.sha256();
+}
+
+/** Stored bytes; not a number if that isn't known before they are read. */
+function sumOf(inputs: readonly Input[]): number {
+  return inputs.reduce((sum, { bytes = NaN }) => sum + bytes, 0);
 }
 
 function addBadLine(reader: Reader, bad: Omit<BadLine, "path">): void {
