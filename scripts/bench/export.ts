@@ -23,23 +23,28 @@ export const EXPORT: Section = {
 /** What a process took. */
 export interface Cost {
   seconds: number;
+  /** Of processor time, of all of its threads. */
+  processorSeconds: number;
   peakMb: number;
+  /** What it wrote to standard error. */
+  said: string;
 }
 
 /** Starts a command; what it took, from its start to its end. */
 export async function measure(command: string, args: string[], env: Record<string, string>): Promise<Cost> {
   const output = await Deno.makeTempFile(), start = performance.now();
   const { success, stderr } = await new Deno.Command("/usr/bin/time", {
-    args: ["-f", "%M", "-o", output, command, ...args],
+    args: ["-f", "%M %U %S", "-o", output, command, ...args],
     env,
     stdout: "null",
     stderr: "piped",
   }).output();
   const seconds = (performance.now() - start) / 1000;
-  if (!success) throw new Error(`${command}: ${new TextDecoder().decode(stderr)}`);
-  const peakMb = Number((await Deno.readTextFile(output)).trim()) / 1024;
+  const said = new TextDecoder().decode(stderr);
+  if (!success) throw new Error(`${command}: ${said}`);
+  const [peakKb = 0, user = 0, system = 0] = (await Deno.readTextFile(output)).trim().split(" ").map(Number);
   await Deno.remove(output);
-  return { seconds, peakMb };
+  return { seconds, processorSeconds: user + system, peakMb: peakKb / 1024, said };
 }
 
 async function measureExport(): Promise<Row[]> {

@@ -28,7 +28,8 @@ export const REPORT: Section = {
   title: "A report",
   about: "`ibsr report` on segments of version 8 as the collector writes them (a source in twenty floods), plain and " +
     "compressed, from the start of the process to its end. Compared to a process that calls JSON.parse() for the same " +
-    "lines and does nothing else, and to `wc -l`. Rates are of lines as they are uncompressed.",
+    "lines and does nothing else, and to `wc -l`. Rates are of lines as they are uncompressed. Of the largest, its phases " +
+    "as `--verbose` says them, each compared to half of its own processor time: what two processors could not do in less.",
   missing: () => existsSync("/usr/bin/time") ? undefined : "/usr/bin/time",
   run: measureReports,
 };
@@ -47,6 +48,7 @@ async function measureReports(): Promise<Row[]> {
   const all: Costs[] = [];
   for (const [snapshots, sources] of SIZES) all.push(await measureSize(snapshots, sources));
   const rows = all.flatMap((costs) => [...describe(costs, "plain"), ...describe(costs, "zstd")]);
+  rows.push(...describePhases(all[2]!));
   const [, short, , long] = all as [Costs, Costs, Costs, Costs];
   rows.push({
     what: `${long.what}, peak RSS`,
@@ -86,6 +88,26 @@ function describe({ what, bytes, parse, wc, ...costs }: Costs, stored: "plain" |
   ];
 }
 
+/** How busy the processors were in each phase, as it says itself. */
+function describePhases({ what, plain }: Costs): Row[] {
+  const name = `${what}, plain`, half = "half of its processor time";
+  const phases = plain.map(({ said }) => [...said.matchAll(/debug: (\w+): ([\d.]+) s, ([\d.]+) s of processor time/g)]);
+  return [
+    {
+      what: name,
+      unit: "s",
+      ours: plain.map(({ seconds }) => seconds),
+      comparedTo: { what: half, theirs: plain.map(({ processorSeconds }) => processorSeconds / 2) },
+    },
+    ...phases[0]!.map(([, phase], i): Row => ({
+      what: `${name}: ${phase}`,
+      unit: "s",
+      ours: phases.map((said) => Number(said[i]![2])),
+      comparedTo: { what: half, theirs: phases.map((said) => Number(said[i]![3]) / 2) },
+    })),
+  ];
+}
+
 async function measureSize(snapshots: number, sources: number): Promise<Costs> {
   const folder = await Deno.makeTempDir({ prefix: "ibsr-bench-" }), plain = `${folder}/plain`, zstd = `${folder}/zstd`;
   try {
@@ -99,7 +121,7 @@ async function measureSize(snapshots: number, sources: number): Promise<Costs> {
     const what = `${number(snapshots)} × ${number(sources)} sources (${number(Math.round(bytes / 1e6))} MB)`;
     const costs: Costs = { what, bytes, plain: [], zstd: [], parse: [], wc: [] };
     const report = async (input: string) => {
-      const [program, args] = ibsrCommand(["report", "--in", input, "--out", `${folder}/out`]);
+      const [program, args] = ibsrCommand(["report", "--verbose", "--in", input, "--out", `${folder}/out`]);
       // As the executable runs, where there is none.
       return await measure(program, program === Deno.execPath() ? ["run", V8_FLAGS, ...args.slice(1)] : args, {});
     };
