@@ -2,6 +2,8 @@
  * The executable in hostile and poor surroundings: it starts and does its work, or says why not.
  */
 import assert from "node:assert/strict";
+import { writeSnapshots } from "../../scripts/bench/segments.ts";
+import { pause } from "../kernel/lab.ts";
 import { testWith } from "../needs.ts";
 import { findOwnPart, Folder, type Outcome, PROGRAM, start } from "./program.ts";
 
@@ -333,3 +335,26 @@ async function flip(path: string, at: number): Promise<void> {
   await file.seek(at, Deno.SeekMode.Start);
   await file.write(byte);
 }
+
+testWith("executable", "ibsr report reads in a thread and observes in one, where there is much to read", async () => {
+  await using folder = await Folder.create();
+  const input = `${folder.path}/in`, args = ["report", "--in", input, "--out", `${folder.path}/out`];
+  await Deno.mkdir(input);
+  writeSnapshots(input, { snapshots: 20, sources: 12_000 });
+  const program = new Deno.Command(PROGRAM, { args, stdout: "null", stderr: "piped" }).spawn();
+  const tasks = `/proc/${program.pid}/task`, threads = new Set<string>();
+  let running = true;
+  const ended = program.output().finally(() => running = false);
+  while (running) {
+    try {
+      for (const { name } of Deno.readDirSync(tasks)) {
+        threads.add(Deno.readTextFileSync(`${tasks}/${name}/comm`).trim());
+      }
+    } catch {
+      // One has ended meanwhile.
+    }
+    await pause(5);
+  }
+  assert.equal(new TextDecoder().decode((await ended).stderr), ""); // Deno says here why a thread can't start
+  assert.deepEqual([...threads].filter((name) => name.startsWith("worker-")).sort(), ["worker-1", "worker-2"]);
+});
