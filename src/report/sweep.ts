@@ -47,11 +47,20 @@ interface Candidate {
   syn: number;
   /** Begin of the last interval that triggered, at any level. */
   triggeredMs: number;
-  /** By configuration: triggers that still block, strongest first. */
-  triggers: { beginMs: number; level: number }[][];
-  /** By configuration and half: the highest possible level, -1 for none. */
-  highest: Int16Array;
-  /** By configuration and level: SYNs certainly dropped at that level and those below. */
+  /**
+   * By window: what it comes to at each ratio; one for all of them until two ratios first differ. Those of a flood
+   * whose connections nobody uses never do.
+   */
+  outcomes: Outcome[][];
+}
+
+/** What the rule comes to for a candidate in one configuration. */
+interface Outcome {
+  /** Triggers that still block, strongest first. */
+  triggers: { beginMs: number; level: number }[];
+  /** By half: the highest possible level, -1 for none. */
+  highest: [number, number];
+  /** By level: SYNs certainly dropped at that level and those below. */
   dropped: Float64Array;
 }
 
@@ -123,13 +132,11 @@ export function createSweeper(
   const bySource: SweepCounts["bySource"] = new Map(), abusive = new Float64Array(configs.length * rates.length);
   let abusiveSyn = 0;
 
-  /** The last number of SYNs that was looked up, and its level: most ratios ask for the same. */
-  const lookedUp = windows.map(() => ({ syn: 0, level: -1 }));
+  /** By window: the last number of SYNs that was looked up, and its level: most ratios ask for the same. */
+  const lookedUp = windows.map(() => ({ possible: { syn: 0, level: -1 }, certain: { syn: 0, level: -1 } }));
   /** The highest level whose count is at most `syn`; -1 for none. */
-  const levelOf = (window: number, syn: number): number => {
-    const last = lookedUp[window]!;
+  const levelOf = (last: { syn: number; level: number }, counts: readonly number[], syn: number): number => {
     if (last.syn === syn) return last.level;
-    const counts = limits[window]!;
     let low = -1, high = counts.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
@@ -140,29 +147,38 @@ export function createSweeper(
     return last.level = low;
   };
 
-  const seen = emptySeen();
+  const seen = emptySeen(), covering = { pieces: 1 }, lowestRatio = ratios[0]!, highestRatio = ratios.at(-1)!;
+  /** Whether all ratios answer the same of what `seen` has: the answers rise with the ratio. */
+  const agree = () =>
+    possibleSyn(seen, lowestRatio) === possibleSyn(seen, highestRatio) &&
+    certainSyn(seen, covering, lowestRatio) === certainSyn(seen, covering, highestRatio);
+
   const judge = (candidate: Candidate, now: 0 | 1) => {
-    const { rows, triggers, highest, dropped } = candidate, own = rows.at(-1)!;
-    for (const [w, windowMs] of windows.entries()) {
-      const pieces = look(rows, windowMs, seen);
-      for (const [r, ratio] of ratios.entries()) {
-        const config = w * ratios.length + r, list = triggers[config]!;
-        while (list.length > 0 && list[0]!.beginMs + durationMs < own.endMs) list.shift();
-        const blocking = list[0]; // the strongest of those that still block
-        if (blocking) dropped[config * rates.length + blocking.level]! += own.syn;
-        const possible = levelOf(w, possibleSyn(seen, ratio)), at = 2 * config + now;
-        if (possible > highest[at]!) highest[at] = possible;
-        const level = levelOf(w, certainSyn(seen, { pieces }, ratio));
+    const { rows } = candidate, own = rows.at(-1)!;
+    for (let w = 0; w < windows.length; w++) {
+      covering.pieces = look(rows, windows[w]!, seen);
+      const outcomes = candidate.outcomes[w]!, counts = limits[w]!, last = lookedUp[w]!;
+      if (outcomes.length === 1 && !agree()) {
+        while (outcomes.length < ratios.length) outcomes.push(copyOutcome(outcomes[0]!));
+      }
+      for (let r = 0; r < outcomes.length; r++) {
+        const { triggers, highest, dropped } = outcomes[r]!, ratio = ratios[r]!;
+        while (triggers.length > 0 && triggers[0]!.beginMs + durationMs < own.endMs) triggers.shift();
+        const blocking = triggers[0]; // the strongest of those that still block
+        if (blocking) dropped[blocking.level]! += own.syn;
+        const possible = levelOf(last.possible, counts, possibleSyn(seen, ratio));
+        if (possible > highest[now]) highest[now] = possible;
+        const level = levelOf(last.certain, counts, certainSyn(seen, covering, ratio));
         if (level < 0) continue;
         candidate.triggeredMs = own.beginMs;
         // A stronger trigger outlives those before it that are no stronger.
         let weaker;
-        while (list.length > 0 && list.at(-1)!.level <= level) weaker = list.pop();
-        if (!weaker) list.push({ beginMs: own.beginMs, level });
+        while (triggers.length > 0 && triggers.at(-1)!.level <= level) weaker = triggers.pop();
+        if (!weaker) triggers.push({ beginMs: own.beginMs, level });
         else {
           weaker.beginMs = own.beginMs;
           weaker.level = level;
-          list.push(weaker);
+          triggers.push(weaker);
         }
       }
     }
@@ -196,7 +212,7 @@ export function createSweeper(
               epochOf[key] = epoch;
               if (before + syn < half) continue;
               const exempt = options.isExempt(cells.source[i]!);
-              candidateOf[key] = exempt ? -1 : candidates.push(createCandidate(key, configs.length, rates.length));
+              candidateOf[key] = exempt ? -1 : candidates.push(createCandidate(key, windows.length, rates.length));
               if (exempt) continue;
             }
             const candidate = candidates[candidateOf[key]! - 1]!, { rows } = candidate;
@@ -227,14 +243,25 @@ export function createSweeper(
           for (let local = 0; local < tally.sourceCount; local++) {
             if (isAbusive(local)) abusiveSyn += tally.bySource.syn[local]!;
           }
-          for (const { key, highest, dropped } of candidates) {
-            const local = tally.keys.first(key), source = tally.global[local]!;
+          for (const { key, outcomes } of candidates) {
+            const local = tally.keys.first(key), source = tally.global[local]!, abuses = isAbusive(local);
+            const outcomeOf = (config: number) => {
+              const some = outcomes[Math.floor(config / ratios.length)]!;
+              return some[Math.min(config % ratios.length, some.length - 1)]!; // one is that of all ratios
+            };
+            const highest = new Int16Array(2 * configs.length);
+            for (let config = 0; config < configs.length; config++) highest.set(outcomeOf(config).highest, 2 * config);
             if (highest.some((level) => level >= 0)) {
               const known = bySource.get(source);
               if (known) highest.forEach((level, i) => known[i] = Math.max(known[i]!, level));
               else bySource.set(source, highest);
             }
-            if (isAbusive(local)) dropped.forEach((syn, i) => abusive[i]! += syn);
+            for (let config = 0; abuses && config < configs.length; config++) {
+              const { dropped } = outcomeOf(config);
+              for (let level = 0; level < rates.length; level++) {
+                abusive[config * rates.length + level]! += dropped[level]!;
+              }
+            }
           }
         },
       };
@@ -348,16 +375,13 @@ function countReaching(
   return reaching;
 }
 
-function createCandidate(key: number, configs: number, levels: number): Candidate {
-  return {
-    key,
-    rows: [],
-    syn: 0,
-    triggeredMs: -Infinity,
-    triggers: Array.from({ length: configs }, () => []),
-    highest: new Int16Array(2 * configs).fill(-1),
-    dropped: new Float64Array(configs * levels),
-  };
+function createCandidate(key: number, windows: number, levels: number): Candidate {
+  const none = (): Outcome => ({ triggers: [], highest: [-1, -1], dropped: new Float64Array(levels) });
+  return { key, rows: [], syn: 0, triggeredMs: -Infinity, outcomes: Array.from({ length: windows }, () => [none()]) };
+}
+
+function copyOutcome({ triggers, highest, dropped }: Outcome): Outcome {
+  return { triggers: triggers.map((trigger) => ({ ...trigger })), highest: [...highest], dropped: dropped.slice() };
 }
 
 /** Fills `seen` for windows that end in the last row, as Recent does; returns how many windows cover that. */
