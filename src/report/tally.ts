@@ -195,6 +195,74 @@ export function createTally(
     intervals = atLeast(intervals, count);
   };
 
+  /** Sets the keys of an interval's cells. Columns have room for all of them then, and need not grow under addUp(). */
+  const findKeys = ({ cells, beginMs }: ObservedInterval, index: number) => {
+    const { count, source: sources, port: ports, packets } = cells;
+    for (let i = 0; i < count; i++) {
+      // Cumulative snapshots repeat what they have seen, idle or not.
+      if (packets[i] === 0) {
+        keyOf[i] = -1;
+        continue;
+      }
+      const source = sources[i]!;
+      let local = localOf[source]!;
+      if (local < 0) {
+        local = localOf[source] = sourceCount++;
+        growSources(sourceCount);
+        global[local] = source;
+        firstInterval[local] = index;
+      }
+      const before = keys.count, key = keyOf[i] = keys.of(local, ports[i]!);
+      if (key !== before) continue;
+      growKeys(keys.count);
+      firstMs[key] = beginMs;
+    }
+  };
+
+  /** Adds up an interval's cells, by key and by source, and what they are evidence of. */
+  const addUp = (
+    { count, source: sources, packets, bytes, syn, synAck, handshakeAck, rst, data }: ObservedInterval["cells"],
+    evidence: Waiting,
+    { seconds, endMs }: { seconds: number; endMs: number },
+  ) => {
+    // What is looked up once an interval: V8 looks up a variable of an outer function at each use.
+    const keys = keyOf, sums = { ...counters }, most = maxSynRate, latest = lastMs, times = intervals;
+    const own = { ...bySource }, ownTimes = sourceIntervals;
+    for (let i = 0; i < count;) {
+      const source = sources[i]!, local = localOf[source]!;
+      let opened = 0, ownSyn = 0, ownAck = 0, ownData = 0, counted = false;
+      for (; i < count && sources[i] === source; i++) {
+        const key = keys[i]!;
+        if (key < 0) continue;
+        const s = syn[i]!, rate = s / seconds, acks = handshakeAck[i]!, payload = data[i]!;
+        sums.packets[key]! += packets[i]!;
+        sums.bytes[key]! += bytes[i]!;
+        sums.syn[key]! += s;
+        sums.handshakeAck[key]! += acks;
+        sums.rst[key]! += rst[i]!;
+        sums.data[key]! += payload;
+        if (rate > most[key]!) most[key] = rate;
+        latest[key] = endMs;
+        times[key]!++;
+        ownSyn += s;
+        opened += s - synAck[i]!;
+        ownAck += acks;
+        ownData += payload;
+        counted = true;
+      }
+      if (!counted) continue;
+      own.syn[local]! += ownSyn;
+      own.handshakeAck[local]! += ownAck;
+      own.data[local]! += ownData;
+      ownTimes[local]!++;
+      const at = evidence.count++;
+      evidence.source[at] = local;
+      evidence.opened[at] = opened;
+      evidence.handshakeAck[at] = ownAck;
+      evidence.data[at] = ownData;
+    }
+  };
+
   const isLegitimate = ({ uses, periods, syn, handshakeAck }: Scope, local: number) =>
     uses[local]! >= LEAST_USES && periods[local]! >= LEAST_PERIODS && handshakeAck[local]! >= syn[local]! / 2;
 
@@ -301,56 +369,11 @@ export function createTally(
         growSources(Math.min(cells.count, sourcesOfAll));
         growKeys(cells.count);
       }
+      findKeys(interval, index);
       const evidence = spare.pop() ?? emptyWaiting();
       Object.assign(evidence, { beginMs, endMs, count: 0 });
       growWaiting(evidence, cells.count);
-      for (let i = 0; i < cells.count;) {
-        const source = cells.source[i]!;
-        let local = localOf[source]!, opened = 0, syn = 0, handshakeAck = 0, data = 0;
-        while (i < cells.count && cells.source[i] === source && cells.packets[i] === 0) keyOf[i++] = -1;
-        if (i === cells.count || cells.source[i] !== source) continue;
-        if (local < 0) {
-          local = localOf[source] = sourceCount++;
-          growSources(sourceCount);
-          global[local] = source;
-          firstInterval[local] = index;
-        }
-        for (; i < cells.count && cells.source[i] === source; i++) {
-          // Cumulative snapshots repeat what they have seen, idle or not.
-          if (cells.packets[i] === 0) {
-            keyOf[i] = -1;
-            continue;
-          }
-          const before = keys.count, key = keyOf[i] = keys.of(local, cells.port[i]!);
-          if (key === before) {
-            growKeys(keys.count);
-            firstMs[key] = beginMs;
-          }
-          const ownSyn = cells.syn[i]!, rate = ownSyn / seconds;
-          counters.packets[key]! += cells.packets[i]!;
-          counters.bytes[key]! += cells.bytes[i]!;
-          counters.syn[key]! += ownSyn;
-          counters.handshakeAck[key]! += cells.handshakeAck[i]!;
-          counters.rst[key]! += cells.rst[i]!;
-          counters.data[key]! += cells.data[i]!;
-          if (rate > maxSynRate[key]!) maxSynRate[key] = rate;
-          lastMs[key] = endMs;
-          intervals[key]!++;
-          syn += ownSyn;
-          opened += ownSyn - cells.synAck[i]!;
-          handshakeAck += cells.handshakeAck[i]!;
-          data += cells.data[i]!;
-        }
-        bySource.syn[local]! += syn;
-        bySource.handshakeAck[local]! += handshakeAck;
-        bySource.data[local]! += data;
-        sourceIntervals[local]!++;
-        const at = evidence.count++;
-        evidence.source[at] = local;
-        evidence.opened[at] = opened;
-        evidence.handshakeAck[at] = handshakeAck;
-        evidence.data[at] = data;
-      }
+      addUp(cells, evidence, { seconds, endMs });
       waiting.push(evidence);
       return keyOf;
     },
