@@ -26,6 +26,8 @@ Deno.test("likely legitimate is who used connections in three intervals of two t
   assert.equal(await uses(0, 900), "unknown"); // two intervals
   assert.equal(await uses(0, 300, 590), "unknown"); // one period
   assert.equal(await uses(0, 300, 600), "likely legitimate"); // the second begins at 600
+  const middle = await classOf((s) => at(700, 800, 900)(s) ? USE : undefined, 1500);
+  assert.equal(middle, "unknown"); // one period, though the second half begins in it, at 750
 });
 
 Deno.test("opened, completed and used: each of the three is asked for", async () => {

@@ -5,7 +5,8 @@
  * judged by evidence apart from what triggered: intervals outside of its own possible blocks and triggering windows,
  * both widened by W. Whether an interval is outside is known only when later windows can't reach back to it, so each
  * waits that long before it counts. The same is kept for the current half of the time and the current day, and
- * noted down when those end. Pure.
+ * noted down when those end: counted is a part of the time that is all in one half and one day, and added to those.
+ * Pure.
  */
 import { atLeast, createPairs, type Pairs } from "../evidence/pairs.ts";
 import { formatCount, formatNumberOf } from "../words.ts";
@@ -64,6 +65,12 @@ export interface Scope {
   syn: Float64Array;
   handshakeAck: Float64Array;
   data: Float64Array;
+}
+
+/** The same of a part of the time that is in one half and in one day. */
+interface Part extends Scope {
+  /** Of sources with a use. */
+  firstPeriod: Int32Array;
 }
 
 /** Evidence of one interval that waits. */
@@ -173,6 +180,7 @@ export function createTally(
   let outFrom = doubles(), outUntil = doubles(), triggerFrom = doubles(), triggerUntil = doubles();
   let usesInside = new Uint32Array(0), unanswered = new Uint32Array(0);
   const scopes: [Scope, Scope, Scope] = [emptyScope(), emptyScope(), emptyScope()];
+  const part: Part = { ...emptyScope(), firstPeriod: new Int32Array(0) };
   const waiting: Waiting[] = [], spare: Waiting[] = [];
   let keyOf = new Int32Array(0), half = 0, day = -1;
 
@@ -184,7 +192,8 @@ export function createTally(
     [outFrom, outUntil] = [atLeast(outFrom, count), atLeast(outUntil, count, -Infinity)];
     [triggerFrom, triggerUntil] = [atLeast(triggerFrom, count), atLeast(triggerUntil, count, -Infinity)];
     [usesInside, unanswered] = [atLeast(usesInside, count), atLeast(unanswered, count)];
-    for (const scope of scopes) growScope(scope, count);
+    for (const scope of [...scopes, part]) growScope(scope, count);
+    part.firstPeriod = atLeast(part.firstPeriod, count);
   };
   const growKeys = (count: number) => {
     if (count <= maxSynRate.length) return;
@@ -273,12 +282,18 @@ export function createTally(
       if (!isLegitimate(scope, local)) continue;
       for (const column of columns) column[global[local]!]! |= LEGITIMATE;
     }
-    for (const column of Object.values(scope)) column.fill(0);
-    scope.lastPeriod.fill(-1);
+    clearScope(scope);
+  };
+
+  /** Ends the part of the time that is counted. */
+  const endPart = () => {
+    for (const scope of scopes) addPart(scope, part, sourceCount);
+    clearScope(part);
   };
 
   const count = (evidence: Waiting) => {
     const now = evidence.endMs <= options.middleMs ? 0 : 1, today = dayOf(evidence.endMs);
+    if (day >= 0 && (now !== half || today !== day)) endPart();
     if (now !== half) {
       close(scopes[HALF], (marks) => marks.halves[0]);
       half = now;
@@ -288,28 +303,33 @@ export function createTally(
       if (ended >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, ended));
       day = today;
     }
-    const { beginMs, endMs } = evidence, period = Math.floor((endMs - 1) / PERIOD_MS);
+    const period = Math.floor((evidence.endMs - 1) / PERIOD_MS);
     if (period !== lastWatched) [lastWatched, watchedPeriods] = [period, watchedPeriods + 1];
-    for (let i = 0; i < evidence.count; i++) {
-      const local = evidence.source[i]!, opened = evidence.opened[i]!;
-      const handshakeAck = evidence.handshakeAck[i]!, data = evidence.data[i]!;
-      const used = opened > 0 && handshakeAck > 0 && data > 0;
-      if (opened >= UNANSWERED_SYN && (handshakeAck === 0 || data === 0)) unanswered[local]!++;
-      if (beginMs < outUntil[local]! && endMs > outFrom[local]!) {
+    countPart(evidence, part, period);
+  };
+
+  const countPart = (
+    { count, beginMs, endMs, source, opened, handshakeAck, data }: Waiting,
+    { uses, periods, firstPeriod, lastPeriod, ...sums }: Part,
+    period: number,
+  ) => {
+    const from = outFrom, until = outUntil;
+    for (let i = 0; i < count; i++) {
+      const local = source[i]!, syn = opened[i]!, acks = handshakeAck[i]!, payload = data[i]!;
+      const used = syn > 0 && acks > 0 && payload > 0;
+      if (syn >= UNANSWERED_SYN && (acks === 0 || payload === 0)) unanswered[local]!++;
+      if (beginMs < until[local]! && endMs > from[local]!) {
         if (used && beginMs < triggerUntil[local]! && endMs > triggerFrom[local]!) usesInside[local]!++;
         continue;
       }
-      for (let s = TOTAL; s <= DAY; s++) {
-        const scope = scopes[s]!;
-        scope.syn[local]! += opened;
-        scope.handshakeAck[local]! += handshakeAck;
-        scope.data[local]! += data;
-        if (!used) continue;
-        scope.uses[local]!++;
-        if (scope.lastPeriod[local] === period) continue;
-        scope.lastPeriod[local] = period;
-        if (scope.periods[local]! < 0xffff) scope.periods[local]!++;
-      }
+      sums.syn[local]! += syn;
+      sums.handshakeAck[local]! += acks;
+      sums.data[local]! += payload;
+      if (!used) continue;
+      if (uses[local]!++ === 0) firstPeriod[local] = period;
+      else if (lastPeriod[local] === period) continue;
+      lastPeriod[local] = period;
+      periods[local]!++;
     }
   };
 
@@ -398,6 +418,7 @@ export function createTally(
         spare.push(evidence);
       }
       if (next) return;
+      endPart();
       // The last half and day; over all time, columns stay for classOf().
       const columns = options.marks.map((marks) => marks.total), current = half as 0 | 1;
       for (let local = 0; local < sourceCount; local++) {
@@ -507,6 +528,26 @@ function emptyScope(): Scope {
     handshakeAck: new Float64Array(0),
     data: new Float64Array(0),
   };
+}
+
+function clearScope(scope: Scope): void {
+  for (const column of Object.values(scope)) column.fill(0);
+  scope.lastPeriod.fill(-1);
+}
+
+/** Adds what was counted in a part of the time, which comes after all that was added before it. */
+function addPart(to: Scope, part: Part, sourceCount: number): void {
+  for (let local = 0; local < sourceCount; local++) {
+    to.syn[local]! += part.syn[local]!;
+    to.handshakeAck[local]! += part.handshakeAck[local]!;
+    to.data[local]! += part.data[local]!;
+    if (part.uses[local] === 0) continue;
+    to.uses[local]! += part.uses[local]!;
+    // The middle of the time may be within a period.
+    const again = to.lastPeriod[local] === part.firstPeriod[local] ? 1 : 0;
+    to.periods[local] = Math.min(0xffff, to.periods[local]! + part.periods[local]! - again);
+    to.lastPeriod[local] = part.lastPeriod[local]!;
+  }
 }
 
 function growScope(scope: Scope, count: number): void {
