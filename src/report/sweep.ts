@@ -189,8 +189,11 @@ export function createSweeper(
       const candidates: Candidate[] = [];
       /** By key: candidate + 1, 0 for none yet, -1 for never. */
       let candidateOf = new Int32Array(0);
-      /** By key: SYNs of the intervals that end in an epoch, as long as the longest window, and in the one before it. */
-      let epochOf = new Uint32Array(0), lateSyn = new Float64Array(0), earlySyn = new Float64Array(0);
+      /**
+       * By key that is no candidate: SYNs of the intervals that end in an epoch, as long as the longest window, and in
+       * the one before it. They are fewer than `half`, which is 300 at most: 10 SYN/s over 60 s are in every grid.
+       */
+      let epochOf = new Uint32Array(0), lateSyn = new Uint16Array(0), earlySyn = new Uint16Array(0);
       return {
         add({ cells, beginMs, endMs }, keyOf) {
           if (tally.keys.count > candidateOf.length) {
@@ -200,22 +203,26 @@ export function createSweeper(
           }
           const now = endMs <= options.middleMs ? 0 : 1;
           const reached = Math.floor(beginMs / longestMs) - 1, epoch = Math.floor(endMs / longestMs);
-          for (let i = 0; i < cells.count; i++) {
-            const key = keyOf[i]!, syn = cells.syn[i]!;
-            if (key < 0 || candidateOf[key]! < 0) continue;
+          const { count, syn: syns } = cells, candidateAt = candidateOf, epochs = epochOf;
+          const lates = lateSyn, earlies = earlySyn;
+          for (let i = 0; i < count; i++) {
+            const key = keyOf[i]!, syn = syns[i]!;
+            if (key < 0 || candidateAt[key]! < 0) continue;
             let before = 0;
-            if (candidateOf[key] === 0) {
-              const known = epochOf[key]!, late = lateSyn[key]!, early = earlySyn[key]!;
+            if (candidateAt[key] === 0) {
+              const known = epochs[key]!, late = lates[key]!, early = earlies[key]!;
               before = known > reached ? late + early : known === reached ? late : 0;
-              earlySyn[key] = known === epoch ? early : known === epoch - 1 ? late : 0;
-              lateSyn[key] = known === epoch ? late + syn : syn;
-              epochOf[key] = epoch;
-              if (before + syn < half) continue;
+              if (before + syn < half) {
+                earlies[key] = known === epoch ? early : known === epoch - 1 ? late : 0;
+                lates[key] = known === epoch ? late + syn : syn;
+                epochs[key] = epoch;
+                continue;
+              }
               const exempt = options.isExempt(cells.source[i]!);
-              candidateOf[key] = exempt ? -1 : candidates.push(createCandidate(key, windows.length, rates.length));
+              candidateAt[key] = exempt ? -1 : candidates.push(createCandidate(key, windows.length, rates.length));
               if (exempt) continue;
             }
-            const candidate = candidates[candidateOf[key]! - 1]!, { rows } = candidate;
+            const candidate = candidates[candidateAt[key]! - 1]!, { rows } = candidate;
             let row: Row | undefined;
             while (rows.length > 0 && rows[0]!.endMs <= beginMs - longestMs) {
               row = rows.shift()!;
