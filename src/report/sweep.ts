@@ -11,7 +11,7 @@ import { certainSyn, possibleSyn } from "../policy/native_rules.ts";
 import { emptySeen, follows, type Seen, WINDOW_SLACK } from "../policy/recent.ts";
 import { type Bounder, LEGITIMATE } from "./bound.ts";
 import type { ObservedInterval } from "./observe.ts";
-import type { SourceClass, Sweep, SweepPoint } from "./summary.ts";
+import type { Sweep, SweepPoint } from "./summary.ts";
 import type { Marks, Tally } from "./tally.ts";
 
 /** The setting that is compared with the grid. */
@@ -242,33 +242,30 @@ export function createSweeper(
           }
         },
         finish() {
-          const classes: SourceClass[] = Array.from({ length: tally.sourceCount }, (_, local) => tally.classOf(local));
           const isAbusive = (local: number) => {
             if (options.isExempt(tally.global[local]!)) return false;
-            return classes[local] === "likely abusive" || classes[local] === "unknown";
+            const cls = tally.classOf(local);
+            return cls === "likely abusive" || cls === "unknown";
           };
           for (let local = 0; local < tally.sourceCount; local++) {
             if (isAbusive(local)) abusiveSyn += tally.bySource.syn[local]!;
           }
           for (const { key, outcomes } of candidates) {
             const local = tally.keys.first(key), source = tally.global[local]!, abuses = isAbusive(local);
-            const outcomeOf = (config: number) => {
-              const some = outcomes[Math.floor(config / ratios.length)]!;
-              return some[Math.min(config % ratios.length, some.length - 1)]!; // one is that of all ratios
-            };
             const highest = new Int16Array(2 * configs.length);
-            for (let config = 0; config < configs.length; config++) highest.set(outcomeOf(config).highest, 2 * config);
-            if (highest.some((level) => level >= 0)) {
-              const known = bySource.get(source);
-              if (known) highest.forEach((level, i) => known[i] = Math.max(known[i]!, level));
-              else bySource.set(source, highest);
-            }
-            for (let config = 0; abuses && config < configs.length; config++) {
-              const { dropped } = outcomeOf(config);
-              for (let level = 0; level < rates.length; level++) {
-                abusive[config * rates.length + level]! += dropped[level]!;
+            for (let config = 0; config < configs.length; config++) {
+              const some = outcomes[Math.floor(config / ratios.length)]!;
+              const one = some[config % ratios.length] ?? some[0]!; // where there is one, it is that of all ratios
+              highest[2 * config] = one.highest[0];
+              highest[2 * config + 1] = one.highest[1];
+              for (let level = 0; abuses && level < rates.length; level++) {
+                abusive[config * rates.length + level]! += one.dropped[level]!;
               }
             }
+            if (!highest.some((level) => level >= 0)) continue;
+            const known = bySource.get(source);
+            if (known) highest.forEach((level, i) => known[i] = Math.max(known[i]!, level));
+            else bySource.set(source, highest);
           }
         },
       };

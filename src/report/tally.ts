@@ -138,7 +138,7 @@ export interface Tally {
   /** Number of a local source among all. */
   readonly global: Uint32Array;
   readonly sourceCount: number;
-  /** By local source: over all time. */
+  /** By local source: over all time, once it is settled. */
   readonly bySource: Record<"syn" | "handshakeAck" | "data", Float64Array>;
   readonly sourceIntervals: Uint32Array;
   readonly firstInterval: Uint32Array;
@@ -150,7 +150,7 @@ export interface Tally {
   excludeInterval(source: number, interval: { beginMs: number; endMs: number }): void;
   /** Lets what no later window can reach count; without an interval, all of it. */
   settle(next?: { beginMs: number }): void;
-  /** Of a local source, over all time. */
+  /** Of a local source, over all time, once it is settled. */
   classOf(local: number): SourceClass;
   /** All of it, once it is settled. */
   counts(): TallyCounts;
@@ -183,11 +183,12 @@ export function createTally(
   const part: Part = { ...emptyScope(), firstPeriod: new Int32Array(0) };
   const waiting: Waiting[] = [], spare: Waiting[] = [];
   let keyOf = new Int32Array(0), half = 0, day = -1;
+  /** By local source, once it is settled: the class's place in CLASSES. */
+  let classes = new Uint8Array(0);
 
   const growSources = (count: number) => {
     if (count <= global.length) return;
     global = atLeast(global, count);
-    for (const name of ["syn", "handshakeAck", "data"] as const) bySource[name] = atLeast(bySource[name], count);
     [sourceIntervals, firstInterval] = [atLeast(sourceIntervals, count), atLeast(firstInterval, count)];
     [outFrom, outUntil] = [atLeast(outFrom, count), atLeast(outUntil, count, -Infinity)];
     [triggerFrom, triggerUntil] = [atLeast(triggerFrom, count), atLeast(triggerUntil, count, -Infinity)];
@@ -236,10 +237,10 @@ export function createTally(
   ) => {
     // What is looked up once an interval: V8 looks up a variable of an outer function at each use.
     const keys = keyOf, sums = { ...counters }, most = maxSynRate, latest = lastMs, times = intervals;
-    const own = { ...bySource }, ownTimes = sourceIntervals;
+    const ownTimes = sourceIntervals;
     for (let i = 0; i < count;) {
       const source = sources[i]!, local = localOf[source]!;
-      let opened = 0, ownSyn = 0, ownAck = 0, ownData = 0, counted = false;
+      let opened = 0, ownAck = 0, ownData = 0, counted = false;
       for (; i < count && sources[i] === source; i++) {
         const key = keys[i]!;
         if (key < 0) continue;
@@ -253,16 +254,12 @@ export function createTally(
         if (rate > most[key]!) most[key] = rate;
         latest[key] = endMs;
         times[key]!++;
-        ownSyn += s;
         opened += s - synAck[i]!;
         ownAck += acks;
         ownData += payload;
         counted = true;
       }
       if (!counted) continue;
-      own.syn[local]! += ownSyn;
-      own.handshakeAck[local]! += ownAck;
-      own.data[local]! += ownData;
       ownTimes[local]!++;
       const at = evidence.count++;
       evidence.source[at] = local;
@@ -275,14 +272,13 @@ export function createTally(
   const isLegitimate = ({ uses, periods, syn, handshakeAck }: Scope, local: number) =>
     uses[local]! >= LEAST_USES && periods[local]! >= LEAST_PERIODS && handshakeAck[local]! >= syn[local]! / 2;
 
-  /** Marks the sources that a scope finds legitimate, and begins it anew. */
-  const close = (scope: Scope, columnOf: (marks: Marks) => Uint8Array) => {
+  /** Marks the sources that a scope finds legitimate. */
+  const note = (scope: Scope, columnOf: (marks: Marks) => Uint8Array) => {
     const columns = options.marks.map(columnOf);
     for (let local = 0; local < sourceCount; local++) {
       if (!isLegitimate(scope, local)) continue;
       for (const column of columns) column[global[local]!]! |= LEGITIMATE;
     }
-    clearScope(scope);
   };
 
   /** Ends the part of the time that is counted. */
@@ -295,12 +291,14 @@ export function createTally(
     const now = evidence.endMs <= options.middleMs ? 0 : 1, today = dayOf(evidence.endMs);
     if (day >= 0 && (now !== half || today !== day)) endPart();
     if (now !== half) {
-      close(scopes[HALF], (marks) => marks.halves[0]);
+      note(scopes[HALF], (marks) => marks.halves[0]);
+      clearScope(scopes[HALF]);
       half = now;
     }
     if (today !== day) {
       const ended = day;
-      if (ended >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, ended));
+      if (ended >= 0) note(scopes[DAY], (marks) => marksOfDay(marks, ended));
+      clearScope(scopes[DAY]);
       day = today;
     }
     const period = Math.floor((evidence.endMs - 1) / PERIOD_MS);
@@ -333,6 +331,19 @@ export function createTally(
     }
   };
 
+  const sumBySource = () => {
+    const { syn, handshakeAck, data } = counters, { count } = keys, by = bySource;
+    by.syn = new Float64Array(sourceCount);
+    by.handshakeAck = new Float64Array(sourceCount);
+    by.data = new Float64Array(sourceCount);
+    for (let key = 0; key < count; key++) {
+      const local = keys.first(key);
+      by.syn[local]! += syn[key]!;
+      by.handshakeAck[local]! += handshakeAck[key]!;
+      by.data[local]! += data[key]!;
+    }
+  };
+
   const extend = (local: number, from: number, until: number) => {
     // An older range matters only to evidence that still waits: what lies near is taken as one.
     if (from > outUntil[local]! + 2 * widenMs + 2 * longestMs) outFrom[local] = from;
@@ -340,14 +351,15 @@ export function createTally(
     outUntil[local] = Math.max(outUntil[local]!, until);
   };
 
-  const classOf = (local: number): SourceClass => {
+  /** The class of a source by all of the evidence. */
+  const judge = (local: number): SourceClass => {
     const scope = scopes[TOTAL];
     if (isLegitimate(scope, local)) return usesInside[local]! > 0 ? "mixed" : "likely legitimate";
     const unused = scope.handshakeAck[local] === 0 || scope.data[local] === 0;
     return scope.syn[local]! > 0 && unused ? "likely abusive" : "unknown";
   };
 
-  const countKeys = (classes: Uint8Array): TallyCounts["keys"] => {
+  const countKeys = (): TallyCounts["keys"] => {
     const { count } = keys, source = new Uint32Array(count), port = new Uint16Array(count);
     const byKey = new Uint8Array(count);
     for (let key = 0; key < count; key++) {
@@ -419,18 +431,16 @@ export function createTally(
       }
       if (next) return;
       endPart();
-      // The last half and day; over all time, columns stay for classOf().
-      const columns = options.marks.map((marks) => marks.total), current = half as 0 | 1;
-      for (let local = 0; local < sourceCount; local++) {
-        if (!isLegitimate(scopes[TOTAL], local)) continue;
-        for (const column of columns) column[global[local]!]! |= LEGITIMATE;
-      }
-      close(scopes[HALF], (marks) => marks.halves[current]);
-      if (day >= 0) close(scopes[DAY], (marks) => marksOfDay(marks, day));
+      sumBySource();
+      const current = half as 0 | 1;
+      note(scopes[TOTAL], (marks) => marks.total);
+      note(scopes[HALF], (marks) => marks.halves[current]);
+      if (day >= 0) note(scopes[DAY], (marks) => marksOfDay(marks, day));
+      classes = new Uint8Array(sourceCount);
+      for (let local = 0; local < sourceCount; local++) classes[local] = CLASSES.indexOf(judge(local));
     },
-    classOf,
+    classOf: (local) => CLASSES[classes[local]!]!,
     counts() {
-      const classes = Uint8Array.from({ length: sourceCount }, (_, local) => CLASSES.indexOf(classOf(local)));
       const outside = scopes[TOTAL],
         sources = {
           ...{ count: sourceCount, global, class: classes, outside, usesInside, unanswered },
@@ -438,11 +448,12 @@ export function createTally(
         };
       const shared: TallyCounts["shared"] = [], longKnown: number[] = [];
       for (let local = 0; local < sourceCount; local++) {
-        const source = global[local]!, reason = describeShared(classOf(local), judgedAt(sources, local));
+        const source = global[local]!, cls = CLASSES[classes[local]!]!;
+        const reason = describeShared(cls, { uses: outside.uses[local]!, unanswered: unanswered[local]! });
         if (reason !== undefined) shared.push({ source, reason });
         if (isLegitimate(outside, local) && isLong(outside.periods[local]!, watchedPeriods)) longKnown.push(source);
       }
-      return { keys: countKeys(classes), sources, shared, longKnown };
+      return { keys: countKeys(), sources, shared, longKnown };
     },
   };
 }
@@ -501,7 +512,10 @@ export function describeEvidence({ uses, periods, syn, handshakeAck, data, usesI
 }
 
 /** Why a source's use looks like several users behind one address; undefined if it doesn't. */
-export function describeShared(cls: SourceClass, { uses, unanswered }: JudgedSource): string | undefined {
+export function describeShared(
+  cls: SourceClass,
+  { uses, unanswered }: Pick<JudgedSource, "uses" | "unanswered">,
+): string | undefined {
   if (cls === "mixed") return "in use both outside of what triggered and inside";
   if (cls !== "likely legitimate" || unanswered < LEAST_USES) return undefined;
   return `in use in ${formatNumberOf(uses, "interval")}, and in ${
