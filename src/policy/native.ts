@@ -32,7 +32,7 @@ import {
   mayTrigger,
   measureTrigger,
 } from "./native_rules.ts";
-import { ADDED, createRecent, emptySeen } from "./recent.ts";
+import { createRecent, emptySeen } from "./recent.ts";
 import type { Thresholds } from "./thresholds.ts";
 
 /** The default policy's thresholds and exceptions. */
@@ -84,8 +84,8 @@ function createUnits(options: NativeOptions, stream: SimulatedStream) {
   const { v4, v6 } = options.aggregateBits, alone = v4 === 32 && v6 === 128;
   const numbers = new Map<string, number>(), networks: (string | undefined)[] = [];
   let units = new Int32Array(0);
+  const isItself = alone && options.allowlist.prefixes.length === 0;
   const find = (source: number): number => {
-    if (alone && options.allowlist.prefixes.length === 0) return source;
     const bytes = stream.sources.bytes(source), bits = bytes.length === 4 ? v4 : v6;
     if (options.allowlist.contains(bytes)) return ALLOWED;
     if (alone) return source;
@@ -98,6 +98,7 @@ function createUnits(options: NativeOptions, stream: SimulatedStream) {
     /** The unit as text, if it is a network. */
     network: (unit: number) => networks[unit],
     of(source: number): number {
+      if (isItself) return source;
       if (source >= units.length) units = atLeast(units, source + 1, UNKNOWN);
       const known = units[source]!;
       return known === UNKNOWN ? units[source] = find(source) : known;
@@ -111,35 +112,29 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     said = describeRules(options),
     alone = options.aggregateBits.v4 === 32 && options.aggregateBits.v6 === 128;
   const units = createUnits(options, stream), keys = createPairs(), recent = createRecent(windowMs), seen = emptySeen();
-  /** By key: an upper bound of what the windows that reach into this interval hold. */
-  let mostSyn = new Float64Array(0), mostPackets = new Float64Array(0), mostBytes = new Float64Array(0);
   /** By key: blocks + 1, 0 for none; and when the key was last probed. */
   let synBlock = new Int32Array(0), volBlock = new Int32Array(0), probedSeq = new Uint32Array(0);
   /** By key: the next key of its unit, -1 for none. */
   let nextKey = new Int32Array(0);
-  /** By unit: its first key + 1; an upper bound of the ports it probed in reach; when; its block. */
-  let firstKey = new Int32Array(0), mostProbes = new Float64Array(0), probesSeq = new Uint32Array(0);
-  /** By unit: when it was last judged. */
-  let sweptSeq = new Uint32Array(0);
-  let sweepBlock = new Int32Array(0);
+  /** By unit: its first key + 1; how many keys it has; its block. */
+  let firstKey = new Int32Array(0), keysOf = new Uint32Array(0), sweepBlock = new Int32Array(0);
+  /** By unit with as many keys as a sweep takes: an upper bound of the ports it probed in reach; when; when judged. */
+  let mostProbes = new Float64Array(0), probesSeq = new Uint32Array(0), sweptSeq = new Uint32Array(0);
+  /** There is such a unit. */
+  let maySweep = false;
   const blocks: Block[] = [];
   let activeUntil = -Infinity, coarsestMs = 0, most = 0;
-  let keyOf = new Int32Array(0), rowKeys = new Int32Array(0), rowCells = new Int32Array(0);
+  let keyOf = new Int32Array(0);
   let decisions: Decision[] = [];
 
   const growKeys = (count: number) => {
-    if (count <= mostSyn.length) return;
-    [mostSyn, mostPackets, mostBytes] = [
-      atLeast(mostSyn, count),
-      atLeast(mostPackets, count),
-      atLeast(mostBytes, count),
-    ];
+    if (count <= synBlock.length) return;
     [synBlock, volBlock, nextKey] = [atLeast(synBlock, count), atLeast(volBlock, count), atLeast(nextKey, count)];
     probedSeq = atLeast(probedSeq, count);
   };
   const growUnits = (count: number) => {
     if (count <= firstKey.length) return;
-    [firstKey, sweepBlock] = [atLeast(firstKey, count), atLeast(sweepBlock, count)];
+    [firstKey, keysOf, sweepBlock] = [atLeast(firstKey, count), atLeast(keysOf, count), atLeast(sweepBlock, count)];
     [mostProbes, probesSeq] = [atLeast(mostProbes, count), atLeast(probesSeq, count)];
     sweptSeq = atLeast(sweptSeq, count);
   };
@@ -174,9 +169,6 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
   /** Judges the rules of a key that has a row in this interval. */
   const judgeKey = (key: number, cell: number, interval: Interval) => {
     recent.look(key, seen);
-    mostSyn[key] = seen.touch.syn;
-    mostPackets[key] = seen.touch.packets;
-    mostBytes[key] = seen.touch.bytes;
     const flood = judgeSynFlood(seen, recent, limits), volume = judgeVolume(seen, recent, limits);
     if (!flood && !volume) return;
     const port = keys.second(key),
@@ -243,59 +235,70 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
     return effects.list();
   };
 
+  /** Sets the keys of an interval's cells; columns have room for all of them then. */
+  const findKeys = ({ count, source, port, packets }: Interval["cells"]) => {
+    keyOf = atLeast(keyOf, count);
+    // Most keys are in the first interval: room for them at once is less to clear and to copy.
+    if (keys.count === 0) growKeys(count);
+    for (let i = 0; i < count; i++) {
+      // Cumulative snapshots repeat what they have seen, idle or not.
+      const unit = packets[i] === 0 ? UNKNOWN : units.of(source[i]!);
+      if (unit < 0) {
+        keyOf[i] = -1;
+        continue;
+      }
+      const before = keys.count, key = keyOf[i] = keys.of(unit, port[i]!);
+      if (key !== before) continue;
+      growKeys(keys.count);
+      growUnits(unit + 1);
+      nextKey[key] = firstKey[unit]! - 1;
+      firstKey[unit] = key + 1;
+      if (++keysOf[unit]! !== sweepPorts) continue;
+      maySweep = true;
+      // It may have probed all of its ports in reach.
+      mostProbes[unit] = keysOf[unit]!;
+      probesSeq[unit] = recent.seq;
+    }
+  };
+
+  /** Notes which keys were probed. */
+  const addProbes = (cells: Interval["cells"]) => {
+    const { seq, touchSeq } = recent, { count, port } = cells, known = keyOf, probed = probedSeq;
+    for (let i = 0; i < count; i++) {
+      const key = known[i]!;
+      if (key < 0 || port[i] === 0 || probed[key] === seq || !isProbe(cells, i)) continue;
+      probed[key] = seq;
+      if (!maySweep) continue;
+      const unit = keys.first(key);
+      if (probesSeq[unit]! < touchSeq) mostProbes[unit] = 0;
+      mostProbes[unit]!++;
+      probesSeq[unit] = seq;
+    }
+  };
+
+  const mayMatter = (syn: number, packets: number, bytes: number) => mayTrigger(syn, packets, bytes, limits);
+
   return {
     fold(interval): Step {
-      const { cells } = interval, { count } = cells;
+      const { cells } = interval;
       decisions = [];
       coarsestMs = Math.max(coarsestMs, interval.endMs - interval.beginMs);
       most = Math.max(most, interval.ports.length);
-      recent.begin(interval, count);
-      // Most keys are in the first interval: room for them at once is less to clear and to copy.
-      if (keys.count === 0) growKeys(count);
-      [keyOf, rowKeys, rowCells] = [atLeast(keyOf, count), atLeast(rowKeys, count), atLeast(rowCells, count)];
-      const { source, port: ports, packets, bytes, syn } = cells, { seq, touchSeq } = recent;
-      let rows = 0;
-      for (let i = 0; i < count; i++) {
-        // Cumulative snapshots repeat what they have seen, idle or not.
-        const unit = packets[i] === 0 ? UNKNOWN : units.of(source[i]!);
-        if (unit < 0) {
-          keyOf[i] = -1;
-          continue;
-        }
-        const before = keys.count, port = ports[i]!, key = keys.of(unit, port);
-        keyOf[i] = key;
-        if (key === before) {
-          growKeys(keys.count);
-          growUnits(unit + 1);
-          nextKey[key] = firstKey[unit]! - 1;
-          firstKey[unit] = key + 1;
-        }
-        const added = recent.add(key, cells, i), first = added === ADDED.first;
-        mostSyn[key] = first ? syn[i]! : mostSyn[key]! + syn[i]!;
-        mostPackets[key] = first ? packets[i]! : mostPackets[key]! + packets[i]!;
-        mostBytes[key] = first ? bytes[i]! : mostBytes[key]! + bytes[i]!;
-        if (added !== ADDED.same) {
-          rowKeys[rows] = key;
-          rowCells[rows++] = i;
-        }
-        if (port === 0 || probedSeq[key] === seq || !isProbe(cells, i)) continue;
-        probedSeq[key] = seq;
-        if (probesSeq[unit]! < touchSeq) mostProbes[unit] = 0;
-        mostProbes[unit]!++;
-        probesSeq[unit] = seq;
-      }
-      for (let row = 0; row < rows; row++) {
-        const key = rowKeys[row]!, unit = keys.first(key);
-        if (mayTrigger(mostSyn[key]!, mostPackets[key]!, mostBytes[key]!, limits)) {
-          judgeKey(key, rowCells[row]!, interval);
-        }
-        if (mostProbes[unit]! < sweepPorts || probesSeq[unit]! < recent.touchSeq) continue;
+      recent.begin(interval, cells.count);
+      findKeys(cells);
+      addProbes(cells);
+      const rows = recent.add(cells, { of: keyOf, count: keys.count }, mayMatter), { touchSeq } = recent;
+      for (let row = 0; row < rows.count; row++) {
+        if (rows.matters[row]) judgeKey(keyOf[rows.cell[row]!]!, rows.cell[row]!, interval);
+        if (!maySweep) continue;
+        const cell = rows.cell[row]!, unit = keys.first(keyOf[cell]!);
+        if (keysOf[unit]! < sweepPorts || mostProbes[unit]! < sweepPorts || probesSeq[unit]! < touchSeq) continue;
         if (sweptSeq[unit] === recent.seq) continue;
         sweptSeq[unit] = recent.seq;
-        judgeSweep(unit, rowCells[row]!, interval);
+        judgeSweep(unit, cell, interval);
       }
-      const effects = activeUntil > interval.beginMs ? listEffects(interval, count) : [];
-      return { decisions, effects, notEvaluated: recent.covered < 0.5 ? rows : 0 };
+      const effects = activeUntil > interval.beginMs ? listEffects(interval, cells.count) : [];
+      return { decisions, effects, notEvaluated: recent.covered < 0.5 ? rows.count : 0 };
     },
     finish() {
       const findings: Finding[] = [];

@@ -63,14 +63,29 @@ export interface Recent {
   readonly covered: number;
   /** Begins the next interval, which has so many rows at most, and forgets what is out of reach. */
   begin(interval: Pick<Interval, "beginMs" | "endMs">, mostRows: number): void;
-  /** Adds to a key's row of this interval, and says what there was of the key. */
-  add(key: number, cells: Interval["cells"], cell: number): typeof ADDED[keyof typeof ADDED];
+  /**
+   * Adds an interval's cells to the rows of their keys, of which there are so many; -1 is no key.
+   *
+   * @param mayMatter Whether a key that touches so much at most is worth a look.
+   * @returns The rows; valid until the next are added.
+   */
+  add(
+    cells: Interval["cells"],
+    keys: { of: Int32Array; count: number },
+    mayMatter: (syn: number, packets: number, bytes: number) => boolean,
+  ): NewRows;
   /** Fills `seen` from the rows of a key that has one in this interval. */
   look(key: number, seen: Seen): void;
 }
 
-/** What a row was added to: nothing in reach, a key with earlier rows, the key's row of the same interval. */
-export const ADDED = { first: 0, later: 1, same: 2 } as const;
+/** Rows of the newest interval, in the order of the first cells of their keys. */
+export interface NewRows {
+  count: number;
+  /** That first cell. */
+  cell: Int32Array;
+  /** 1 if it is worth a look. */
+  matters: Uint8Array;
+}
 
 /** Whether `after` begins where `before` ends, but for what a clock may be off. */
 export function follows(before: { endMs: number }, after: { beginMs: number; endMs: number }): boolean {
@@ -99,6 +114,9 @@ export function createRecent(windowMs: number): Recent {
   let before = new Int32Array(capacity), beforeSeq = new Uint32Array(capacity);
   let syn = new Float64Array(capacity), handshakeAck = new Float64Array(capacity), data = new Float64Array(capacity);
   let packets = new Float64Array(capacity), bytes = new Float64Array(capacity);
+  /** By key: an upper bound of what the intervals that a window can touch hold, which spares most keys a look. */
+  let mostSyn = new Float64Array(0), mostPackets = new Float64Array(0), mostBytes = new Float64Array(0);
+  const added: NewRows = { count: 0, cell: new Int32Array(0), matters: new Uint8Array(0) };
 
   /** More room, the oldest row first. `room`: a power of two. */
   const grow = (room: number) => {
@@ -116,6 +134,14 @@ export function createRecent(windowMs: number): Recent {
     for (let key = 0; key < keys; key++) lastRow[key] = (lastRow[key]! - from + old) % old;
     capacity = room;
     tail = 0;
+  };
+
+  const growKeys = (count: number) => {
+    if (count <= keys) return;
+    keys = count;
+    [lastRow, lastSeq] = [atLeast(lastRow, keys), atLeast(lastSeq, keys)];
+    [mostSyn, mostPackets] = [atLeast(mostSyn, keys), atLeast(mostPackets, keys)];
+    mostBytes = atLeast(mostBytes, keys);
   };
 
   return {
@@ -170,34 +196,53 @@ export function createRecent(windowMs: number): Recent {
       for (const one of intervals) watched += Math.max(0, one.endMs - Math.max(one.beginMs, endMs - windowMs));
       covered = Math.min(1, watched / windowMs);
     },
-    add(key, cells, cell) {
-      if (key >= keys) {
-        keys = key + 1;
-        [lastRow, lastSeq] = [atLeast(lastRow, keys), atLeast(lastSeq, keys)];
+    add(cells, { of: keyOf, count: keyCount }, mayMatter) {
+      const { count } = cells, first = intervals[0]!.seq, begin = tail + live, last = capacity - 1; // a power of two
+      added.cell = atLeast(added.cell, count);
+      added.matters = atLeast(added.matters, count);
+      growKeys(keyCount);
+      // What is looked up once an interval: V8 looks up a variable of an outer function at each use.
+      const { cell, matters } = added, own = seq, rowOf = lastRow, seqOf = lastSeq, earlier = before;
+      const earlierSeq = beforeSeq, syns = syn, acks = handshakeAck, payloads = data, all = packets, lengths = bytes;
+      const highSyn = mostSyn, highPackets = mostPackets, highBytes = mostBytes;
+      let rows = 0;
+      for (let i = 0; i < count; i++) {
+        const key = keyOf[i]!;
+        if (key < 0) continue;
+        const known = seqOf[key]!, s = cells.syn[i]!, p = cells.packets[i]!, b = cells.bytes[i]!;
+        const touches = known >= first;
+        const most = (touches ? highSyn[key]! : 0) + s, mostP = (touches ? highPackets[key]! : 0) + p;
+        const mostB = (touches ? highBytes[key]! : 0) + b;
+        highSyn[key] = most;
+        highPackets[key] = mostP;
+        highBytes[key] = mostB;
+        const same = known === own,
+          row = same ? rowOf[key]! : begin + rows & last,
+          at = same ? row - begin & last : rows++;
+        if (same) {
+          syns[row]! += s;
+          acks[row]! += cells.handshakeAck[i]!;
+          payloads[row]! += cells.data[i]!;
+          all[row]! += p;
+          lengths[row]! += b;
+        } else {
+          earlier[row] = rowOf[key]!;
+          earlierSeq[row] = known;
+          syns[row] = s;
+          acks[row] = cells.handshakeAck[i]!;
+          payloads[row] = cells.data[i]!;
+          all[row] = p;
+          lengths[row] = b;
+          rowOf[key] = row;
+          seqOf[key] = own;
+          cell[at] = i;
+        }
+        matters[at] = mayMatter(most, mostP, mostB) ? 1 : 0;
       }
-      const known = lastSeq[key]!;
-      if (known === seq) {
-        const row = lastRow[key]!;
-        syn[row]! += cells.syn[cell]!;
-        handshakeAck[row]! += cells.handshakeAck[cell]!;
-        data[row]! += cells.data[cell]!;
-        packets[row]! += cells.packets[cell]!;
-        bytes[row]! += cells.bytes[cell]!;
-        return ADDED.same;
-      }
-      const row = tail + live & capacity - 1; // a power of two
-      live++;
-      intervals.at(-1)!.rows++;
-      before[row] = lastRow[key]!;
-      beforeSeq[row] = known;
-      syn[row] = cells.syn[cell]!;
-      handshakeAck[row] = cells.handshakeAck[cell]!;
-      data[row] = cells.data[cell]!;
-      packets[row] = cells.packets[cell]!;
-      bytes[row] = cells.bytes[cell]!;
-      lastRow[key] = row;
-      lastSeq[key] = seq;
-      return known >= intervals[0]!.seq ? ADDED.later : ADDED.first;
+      live += rows;
+      intervals.at(-1)!.rows = rows;
+      added.count = rows;
+      return added;
     },
     look(key, seen) {
       const { touch, run, own, inner } = seen, first = intervals[0]!.seq;
@@ -232,6 +277,9 @@ export function createRecent(windowMs: number): Recent {
           inner.data += data[row]!;
         }
       }
+      mostSyn[key] = touch.syn;
+      mostPackets[key] = touch.packets;
+      mostBytes[key] = touch.bytes;
       const newest = intervals.length - 1;
       seen.runBeginMs = intervals[newest - (seq - runFrom)]!.beginMs;
       seen.touchBeginMs = intervals[newest - (seq - touchFrom)]!.beginMs;
