@@ -221,12 +221,14 @@ function simulate(options: NativeOptions, stream: SimulatedStream): Simulation {
   const effects = createEffectList();
   const listEffects = (interval: Interval, count: number): readonly Effect[] => {
     effects.clear();
+    const known = keyOf, flood = synBlock, volume = volBlock, probing = sweepBlock;
     for (let i = 0; i < count; i++) {
-      const key = keyOf[i]!;
+      const key = known[i]!;
       if (key < 0) continue;
-      const sweep = sweepBlock[keys.first(key)]!;
+      const sweep = maySweep ? probing[keys.first(key)]! : 0;
+      if (sweep === 0 && flood[key] === 0 && volume[key] === 0) continue;
       for (let rule = SYN_FLOOD; rule <= PORT_SWEEP; rule++) {
-        const block = rule === SYN_FLOOD ? synBlock[key]! : rule === VOLUMETRIC ? volBlock[key]! : sweep;
+        const block = rule === SYN_FLOOD ? flood[key]! : rule === VOLUMETRIC ? volume[key]! : sweep;
         if (block === 0) continue;
         const effect = effects.add(i, rule), of = { interval, alone: alone && rule !== PORT_SWEEP };
         if (!fillEffect(effect, blocks[block - 1]!, of)) effects.drop();
