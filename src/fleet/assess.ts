@@ -12,6 +12,7 @@ import type { Span } from "../evidence/timeline.ts";
 import { type NativeOptions, nativePolicy } from "../policy/native.ts";
 import type { Finding } from "../policy/policy.ts";
 import { type AssessOptions, listLockedOut } from "../report/assess.ts";
+import { draftCandidates } from "../report/candidates.ts";
 import { summariseHarm } from "../report/harm.ts";
 import { describeRow } from "../report/rows.ts";
 import { listEpisodes, type Moment, MOST_SYN, summariseSpoofing } from "../report/spoofing.ts";
@@ -130,6 +131,7 @@ async function assessIn(workspace: Workspace, source: LineSource, options: Fleet
     ...{ timeline: counted, findings, ratios: gathered.ratios, range: range ?? { beginMs: 0, endMs: 0 } },
     ...{ sourceCount: gathered.sourceCount, boundDay: gathered.boundDay, spoofing: seen.spoofing },
     sweep: assess.sweep && sweep ? sumUpSweep(sweep, gathered, assess) : null,
+    candidates: draftCandidates(gathered.policy, gathered.streams, gathered.sources),
   });
   const fleet = await sumOverHosts(workspace, assessment.summary);
   const summary: Summary = { ...assessment.summary, ...fleet ? { fleet } : {} };

@@ -9,6 +9,7 @@ import type { PrefixSet } from "../allowlist.ts";
 import type { Interval, Sources, StreamName } from "../evidence/interval.ts";
 import type { Finding, Policy } from "../policy/policy.ts";
 import { createBounder, createNetworks, HIT } from "./bound.ts";
+import { draftCandidates } from "./candidates.ts";
 import { createDecisionLog, createMemoryStore, type DecisionStore } from "./decisions.ts";
 import { createStreamEffects, type Effects, noEffects } from "./effects.ts";
 import type { GateLimits } from "./gate_limits.ts";
@@ -125,7 +126,9 @@ export async function assess(
   for (const stream of evidence.streams) simulated.push(await simulateStream(stream));
   await store.flush();
 
-  const observed = await observer.finish();
+  const observing = observer.finish();
+  const candidates = draftCandidates(policy, simulated, sources); // while the thread still observes
+  const observed = await observing;
   addMarks(marks, observed.marks);
   const ratios = { bins: Array.from({ length: 10 }, () => ({ all: 0, would_block: 0 })), without_syn: 0 };
   const results = simulated.map((stream, i): StreamResult => {
@@ -149,7 +152,7 @@ export async function assess(
 
   const bounders = boundersOf(marks, networks), { fpLimit } = options.limits, { sweep } = options;
   return summarise({
-    ...{ evidence, policy, options, results, marks, effects, bounders, timeline, findings, ratios, range },
+    ...{ evidence, policy, options, results, marks, effects, bounders, timeline, findings, ratios, range, candidates },
     sourceCount: countSeen(results, sources.count),
     boundDay: (day) => createBounder(marks.days.get(day) ?? new Uint8Array(0), networks).marked(),
     spoofing: observed.spoofing,

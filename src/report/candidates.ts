@@ -4,19 +4,12 @@
  * What was only possible is evidence, not a rule. Pure.
  */
 import type { PortRange } from "../address.ts";
+import type { Sources } from "../evidence/interval.ts";
 import type { Decision, Policy } from "../policy/policy.ts";
 import { formatPrefix, parsePrefix, prefixOf } from "../prefix.ts";
 import type { CandidateRule } from "../rules/ruleset.ts";
-import { addDrop, type Drop, noDrop } from "./effects.ts";
+import { addDrop, type Affected, noDrop } from "./effects.ts";
 import type { SourceClass } from "./summary.ts";
-
-/** What would be dropped of a source and port by a rule, on one stream. */
-export interface RuleDrop {
-  rule: number;
-  source: number;
-  port: number;
-  drop: Drop;
-}
 
 interface Group {
   rule: number;
@@ -30,95 +23,120 @@ interface Group {
   sample: Decision;
 }
 
-/** Groups certain decisions into rules, sorted by source, rule and ports. */
-export function listCandidates(
+/** Candidate rules, once it is known what their sources look like. */
+export type Candidates = (classOf: (source: number) => SourceClass) => CandidateRule[];
+
+/**
+ * Groups certain decisions of all streams into rules, sorted by source, rule and ports. All but the classes of sources
+ * is made here, so that it can be while these are still being looked at elsewhere.
+ */
+export function draftCandidates(
   policy: Policy,
-  decisions: Iterable<Decision>,
-  drops: Iterable<RuleDrop>,
-  options: {
-    bytesOf(source: number): Uint8Array;
-    textOf(source: number): string;
-    classOf(source: number): SourceClass;
-  },
-): CandidateRule[] {
-  const groups = new Map<string, Group>();
-  for (const decision of decisions) {
-    const { rule, source, prefix, ports = [], certain, action, fromMs, untilMs } = decision;
-    if (!certain || action !== "block" || policy.rules[rule]!.mode !== "enforce") continue;
-    const key = `${rule} ${prefix ?? source} ${ports.join()}`, group = groups.get(key);
-    if (group) {
-      group.triggers++;
-      group.firstMs = Math.min(group.firstMs, fromMs.latest);
-      group.lastMs = Math.max(group.lastMs, fromMs.latest);
-      group.durationMs = Math.max(group.durationMs, untilMs.latest - fromMs.latest);
-      continue;
-    }
-    groups.set(key, {
-      ...{ rule, source, prefix, ports, triggers: 1, sample: decision },
-      ...{ firstMs: fromMs.latest, lastMs: fromMs.latest, durationMs: untilMs.latest - fromMs.latest },
-    });
-  }
-  const sums = sumDrops([...groups.values()], drops, options.bytesOf);
-  const order = [...groups.values()].map((group) => ({ group, prefix: prefixOfGroup(group, options.bytesOf) }));
+  streams: readonly { decisions: Iterable<Decision>; affected: readonly Affected[] }[],
+  sources: Sources,
+): Candidates {
+  const groups = groupDecisions(policy, streams), sums = sumDrops(policy, groups, streams, sources);
+  const order = groups.map((group, i) => ({ group, drop: sums[i]!, prefix: prefixOfGroup(group, sources) }));
   order.sort((a, b) => compare(a.prefix, b.prefix) || a.group.rule - b.group.rule || comparePorts(a.group, b.group));
-  return order.map(({ group, prefix }, i) => {
-    const rule = policy.rules[group.rule]!, drop = sums.get(group) ?? noDrop();
-    const range = ({ lower, upper }: { lower: number; upper: number }) => ({ lower, upper });
-    return {
-      id: `${rule.id.replaceAll(/[^A-Za-z0-9_-]/g, "_")}-${i + 1}`,
-      source: formatPrefix(prefix),
-      protocol: "tcp",
-      dst_ports: [...group.ports],
-      action: "drop",
-      duration_sec: Number.isFinite(group.durationMs) ? group.durationMs / 1000 : null,
-      policy_rule: rule.id,
-      class: options.classOf(group.source),
-      reason: reasonOf(group),
-      triggers: group.triggers,
-      first_trigger_unix_sec: group.firstMs / 1000,
-      last_trigger_unix_sec: group.lastMs / 1000,
-      would_block: { packets: range(drop.packets), bytes: range(drop.bytes), syn: range(drop.syn) },
-    };
-  });
+  const range = ({ lower, upper }: { lower: number; upper: number }) => ({ lower, upper });
+  const ids = policy.rules.map(({ id }) => id.replaceAll(/[^A-Za-z0-9_-]/g, "_"));
+  const drafts = order.map(({ group, drop, prefix }, i): CandidateRule => ({
+    id: `${ids[group.rule]!}-${i + 1}`,
+    source: formatPrefix(prefix),
+    protocol: "tcp",
+    dst_ports: [...group.ports],
+    action: "drop",
+    duration_sec: Number.isFinite(group.durationMs) ? group.durationMs / 1000 : null,
+    policy_rule: policy.rules[group.rule]!.id,
+    class: "unknown", // until it is known
+    reason: reasonOf(group),
+    triggers: group.triggers,
+    first_trigger_unix_sec: group.firstMs / 1000,
+    last_trigger_unix_sec: group.lastMs / 1000,
+    would_block: { packets: range(drop.packets), bytes: range(drop.bytes), syn: range(drop.syn) },
+  }));
+  const sourceOf = Uint32Array.from(order, ({ group }) => group.source);
+  return (classOf) => {
+    for (const [i, draft] of drafts.entries()) draft.class = classOf(sourceOf[i]!);
+    return drafts;
+  };
+}
+
+/** By rule, what it blocks, and ports. */
+function groupDecisions(policy: Policy, streams: readonly { decisions: Iterable<Decision> }[]): Group[] {
+  const groups: Group[] = [], known = policy.rules.map(() => new Map<number | string, Group>());
+  for (const { decisions } of streams) {
+    for (const decision of decisions) {
+      const { rule, source, prefix, ports = [], certain, action, fromMs, untilMs } = decision;
+      if (!certain || action !== "block" || policy.rules[rule]!.mode !== "enforce") continue;
+      // Nearly all block one port of one source: a number is found sooner than a text.
+      const [port] = ports, alone = prefix === undefined && ports.length === 1 && typeof port === "number";
+      const key = alone ? source * 65536 + port : `${prefix ?? source} ${ports.join()}`;
+      const group = known[rule]!.get(key);
+      if (group) {
+        group.triggers++;
+        group.firstMs = Math.min(group.firstMs, fromMs.latest);
+        group.lastMs = Math.max(group.lastMs, fromMs.latest);
+        group.durationMs = Math.max(group.durationMs, untilMs.latest - fromMs.latest);
+        continue;
+      }
+      const added: Group = {
+        ...{ rule, source, prefix, ports, triggers: 1, sample: decision },
+        ...{ firstMs: fromMs.latest, lastMs: fromMs.latest, durationMs: untilMs.latest - fromMs.latest },
+      };
+      known[rule]!.set(key, added);
+      groups.push(added);
+    }
+  }
+  return groups;
 }
 
 /** What was met, before what was measured: comments of some formats have room for the first alone. */
 function reasonOf({ sample, triggers }: Group): string {
-  const measured = Object.entries(sample.measured).map(([name, value]) => `${name} ${Number(value.toPrecision(6))}`);
+  const measured: string[] = [];
+  for (const [name, value] of Object.entries(sample.measured)) {
+    // What most are is the same in six digits, and found without them.
+    const short = Number.isInteger(value) && Math.abs(value) < 1e6 ? value : Number(value.toPrecision(6));
+    measured.push(`${name} ${short}`);
+  }
   const times = triggers === 1 ? "once" : `${triggers} times, first`;
   return `${sample.formula} (triggered ${times} by ${measured.join(", ")})`;
 }
 
 /** What each group's rule drops of the sources and ports that it names. */
 function sumDrops(
+  policy: Policy,
   groups: readonly Group[],
-  drops: Iterable<RuleDrop>,
-  bytesOf: (source: number) => Uint8Array,
-): Map<Group, Drop> {
-  const bySource = new Map<string, Group[]>(), lengths = new Map<number, Set<number>>();
-  const keep = (key: string, group: Group) => {
-    const list = bySource.get(key);
-    if (list) list.push(group);
-    else bySource.set(key, [group]);
-  };
-  for (const group of groups) {
-    if (group.prefix === undefined) {
-      keep(`${group.rule} ${group.source}`, group);
-      continue;
-    }
-    const prefix = parsePrefix(group.prefix)!;
-    keep(`${group.rule} ${group.prefix}`, group);
-    lengths.set(prefix.bytes.length, (lengths.get(prefix.bytes.length) ?? new Set()).add(prefix.bits));
+  streams: readonly { affected: readonly Affected[] }[],
+  sources: Sources,
+) {
+  const sums = groups.map(noDrop), lengths = new Map<number, Set<number>>();
+  /** By rule, the places of the groups of a source or network. */
+  const placesOf = policy.rules.map(() => new Map<number | string, number[]>());
+  for (const [place, { rule, source, prefix }] of groups.entries()) {
+    const places = placesOf[rule]!.get(prefix ?? source);
+    if (places) places.push(place);
+    else placesOf[rule]!.set(prefix ?? source, [place]);
+    if (prefix === undefined) continue;
+    const { bytes, bits } = parsePrefix(prefix)!;
+    lengths.set(bytes.length, (lengths.get(bytes.length) ?? new Set()).add(bits));
   }
-  const sums = new Map<Group, Drop>();
-  for (const { rule, source, port, drop } of drops) {
-    const bytes = bytesOf(source);
-    const names = [...lengths.get(bytes.length) ?? []].map((bits) => formatPrefix(prefixOf(bytes, bits)));
-    for (const group of [source, ...names].flatMap((name) => bySource.get(`${rule} ${name}`) ?? [])) {
-      if (group.ports.length > 0 && !group.ports.some((range) => holds(range, port))) continue;
-      const sum = sums.get(group) ?? noDrop();
-      addDrop(sum, drop);
-      sums.set(group, sum);
+  const networksOf = (source: number) => {
+    if (lengths.size === 0) return [];
+    const bytes = sources.bytes(source);
+    return [...lengths.get(bytes.length) ?? []].map((bits) => formatPrefix(prefixOf(bytes, bits)));
+  };
+  for (const { affected } of streams) {
+    for (const { source, port, byRule } of affected) {
+      const names = [source, ...networksOf(source)];
+      for (const [rule, drop] of byRule) {
+        for (const name of names) {
+          for (const place of placesOf[rule]!.get(name) ?? []) {
+            const { ports } = groups[place]!;
+            if (ports.length === 0 || ports.some((range) => holds(range, port))) addDrop(sums[place]!, drop);
+          }
+        }
+      }
     }
   }
   return sums;
@@ -130,8 +148,8 @@ function holds(range: PortRange, port: number): boolean {
   return low <= port && port <= high;
 }
 
-function prefixOfGroup({ prefix, source }: Group, bytesOf: (source: number) => Uint8Array) {
-  return prefix === undefined ? prefixOf(bytesOf(source)) : parsePrefix(prefix)!;
+function prefixOfGroup({ prefix, source }: Group, sources: Sources) {
+  return prefix === undefined ? prefixOf(sources.bytes(source)) : parsePrefix(prefix)!;
 }
 
 function compare(a: { bytes: Uint8Array; bits: number }, b: { bytes: Uint8Array; bits: number }): number {

@@ -8,7 +8,7 @@ import type { Decision, Finding, Policy } from "../policy/policy.ts";
 import { formatPrefix } from "../prefix.ts";
 import type { AssessedEvidence, AssessOptions } from "./assess.ts";
 import { type Bounder, createBounder, LEGITIMATE, type Networks } from "./bound.ts";
-import { compareBytes, listCandidates, type RuleDrop } from "./candidates.ts";
+import { type Candidates, compareBytes } from "./candidates.ts";
 import { blurOf, type Effects, impactOf, noDrop } from "./effects.ts";
 import { medianOf } from "./fleet.ts";
 import { type GateInput, judge } from "./gates.ts";
@@ -60,6 +60,7 @@ export interface Everything {
   range: { beginMs: number; endMs: number };
   spoofing: Summary["spoofing"];
   sweep: Summary["sweep"];
+  candidates: Candidates;
 }
 
 /** Sums up. */
@@ -176,7 +177,7 @@ export function summarise(all: Everything): Assessment {
       },
       verdict: judgement.verdict,
       exceptions: listExceptions(options.allowlist),
-      rules: candidatesOf(all, classOf),
+      rules: all.candidates(classOf),
     },
     sources: {
       *[Symbol.iterator]() {
@@ -382,24 +383,6 @@ function listTop(results: readonly StreamResult[], sources: Sources): { stream: 
 
 function listExceptions(allowlist: PrefixSet): string[] {
   return allowlist.prefixes.map(formatPrefix);
-}
-
-function candidatesOf({ results, policy, evidence }: Everything, classOf: (source: number) => SourceClass) {
-  function* drops(): Generator<RuleDrop> {
-    for (const { rows } of results) {
-      for (const [key, { byRule }] of rows.affected) {
-        for (const [rule, drop] of byRule) yield { rule, source: rows.source[key]!, port: rows.port[key]!, drop };
-      }
-    }
-  }
-  function* decisions(): Generator<Decision> {
-    for (const result of results) yield* result.decisions;
-  }
-  return listCandidates(policy, decisions(), drops(), {
-    bytesOf: (source) => evidence.sources.bytes(source),
-    textOf: (source) => evidence.sources.text(source),
-    classOf,
-  });
 }
 
 function nameDecision(decision: Decision, name: StreamName, sources: Sources, policy: Policy): NamedDecision {
