@@ -14,7 +14,7 @@ import { medianOf } from "./fleet.ts";
 import { type GateInput, judge } from "./gates.ts";
 import { type Harm, joinHarm } from "./harm.ts";
 import { describeLimits } from "./limits.ts";
-import { createRowMaker, type StreamRows } from "./rows.ts";
+import { createRowMaker, sortKeys, type StreamRows } from "./rows.ts";
 import type { Assessment, FpBound, HostSummary, NamedDecision, RuleSummary, SourceClass, Summary } from "./summary.ts";
 import type { Marks } from "./tally.ts";
 import type { createTimeline } from "./timeline.ts";
@@ -99,7 +99,8 @@ export function summarise(all: Everything): Assessment {
     ...(policy.profile === undefined ? {} : { profile: policy.profile }),
     ...(options.policySha256 === undefined ? {} : { sha256: options.policySha256 }),
   };
-  const maker = createRowMaker(sources, policy, options.allowlist);
+  const naming = { sources, policy, allowlist: options.allowlist };
+  const makers = new Map(results.map(({ rows }) => [rows, createRowMaker(rows, naming)]));
   const times = effects.secondsToBlock, median = times.length > 0 ? medianOf(times) : null;
   const named = results.flatMap((result) => result.shared).map((one) => ({ ...one, text: sources.text(one.source) }));
   const sharedAddresses = new Map(named.map(({ text, reason }) => [text, { source: text, reason }]));
@@ -159,7 +160,7 @@ export function summarise(all: Everything): Assessment {
     hosts: results.length > 1 ? results.map((result) => summariseHost(result, all)) : [],
     shared_offenders: listShared(results, sources),
     timeline: all.timeline.points(effects.spans, results.length),
-    top_sources: listTop(results, sources).map(({ stream, key }) => maker.row(stream, key)),
+    top_sources: listTop(results, sources).map(({ stream, key }) => makers.get(stream)!(key)),
     handshake_ratio: all.ratios,
   };
   return {
@@ -181,7 +182,9 @@ export function summarise(all: Everything): Assessment {
     },
     sources: {
       *[Symbol.iterator]() {
-        for (const { rows } of results) yield* maker.sorted(rows);
+        for (const [rows, row] of makers) {
+          for (const key of sortKeys(rows, sources)) yield row(key);
+        }
       },
     },
     decisions: {

@@ -10,13 +10,14 @@ import { attempt, removeIfThere, syncDirectory, writeAll } from "../files.ts";
 import type { Comparison } from "./compare.ts";
 import { renderComparisonHtml, renderComparisonMarkdown } from "./comparison_text.ts";
 import {
+  createEvidenceLines,
   type EngineFile,
+  EVIDENCE_HEADER,
   type InputFile,
   type Manifest,
   type OutputFile,
   renderDecisions,
   renderEvidence,
-  renderEvidenceRow,
   renderJson,
   toManifest,
 } from "./csv.ts";
@@ -56,8 +57,9 @@ export async function writeStreamedReport(
   using folder = openFolder(outDir);
   const file = folder.open(EVIDENCE);
   try {
-    for (const text of renderEvidence([])) file.add(text);
-    for await (const row of sources) file.add(renderEvidenceRow(row));
+    const render = createEvidenceLines();
+    file.add(EVIDENCE_HEADER);
+    for await (const row of sources) file.add(render(row));
     return writeFiles(folder, assessment, { inputs, evidence: file.finish() });
   } finally {
     file.close();
