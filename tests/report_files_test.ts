@@ -7,7 +7,7 @@ import { type InputFile, renderDecisions, renderEvidence, renderJson, toManifest
 import { escapeCsv } from "../src/escape.ts";
 import manifestSchema from "../src/report/manifest.schema.json" with { type: "json" };
 import { makeNrIbsrFiles } from "../src/report/nr_ibsr.ts";
-import type { Assessment } from "../src/report/summary.ts";
+import type { Assessment, NamedDecision } from "../src/report/summary.ts";
 import summarySchema from "../src/report/summary.schema.json" with { type: "json" };
 import wouldBlockSchema from "../src/report/would_block.schema.json" with { type: "json" };
 import { writeNrIbsr, writeReport } from "../src/report/write.ts";
@@ -104,6 +104,20 @@ Deno.test("renderDecisions() writes seconds, an empty list for all ports and nul
   assert.ok(lines.some((line) => line.dst_ports.length === 0));
   const infinite = { ...[...ready().decisions][0]!, measured: { ratio: Infinity, rate: NaN } };
   assert.deepEqual(JSON.parse([...renderDecisions([infinite])][0]!).measured, { ratio: null, rate: null });
+});
+
+Deno.test("renderDecisions() writes of each decision its own thresholds and formula", () => {
+  const [decision] = ready().decisions as [NamedDecision];
+  const decisions = [
+    decision,
+    { ...decision, formula: "syn ≥ 1" },
+    { ...decision, thresholds: { syn_rate: 1 } },
+    { ...decision, rule: "other", thresholds: {}, formula: "" },
+    decision,
+  ];
+  const lines = [...renderDecisions(decisions)].map((line) => JSON.parse(line));
+  const said = ({ rule, thresholds, formula }: NamedDecision) => ({ rule, thresholds, formula });
+  assert.deepEqual(lines.map(said), decisions.map(said));
 });
 
 /** A reader of RFC 4180, to read back with. */

@@ -107,11 +107,11 @@ export function createDecisionLog(store: DecisionStore): DecisionLog {
     const words = new Uint32Array(buffer, byteOffset, length / 4),
       numbers = new Float64Array(buffer, byteOffset, length / 8);
     for (let at = 0; at < length / 8;) {
-      const source = words[2 * at]!, { names, ...what } = said[words[2 * at + 1]!]!, flags = words[2 * at + 3]!;
+      const source = words[2 * at]!, what = said[words[2 * at + 1]!]!, flags = words[2 * at + 3]!;
       const scope = scopes[words[2 * at + 2]!]!, measured: Record<string, number> = {};
       at += HEAD_BYTES / 8;
       for (let t = 0; t < TIMES; t++) if (flags & 1 << t) last[t] = numbers[at++]!;
-      for (const name of names) measured[name] = numbers[at++]!;
+      for (const name of what.names) measured[name] = numbers[at++]!;
       yield {
         ...{ rule: what.rule, action: what.action, certain: (flags & CERTAIN) !== 0, source, ...scope },
         window: { beginMs: last[0]!, endMs: last[1]! },

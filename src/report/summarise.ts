@@ -389,6 +389,5 @@ function listExceptions(allowlist: PrefixSet): string[] {
 }
 
 function nameDecision(decision: Decision, name: StreamName, sources: Sources, policy: Policy): NamedDecision {
-  const { source, rule, ...rest } = decision;
-  return { ...name, source: sources.text(source), rule: policy.rules[rule]!.id, ...rest };
+  return { ...decision, ...name, source: sources.text(decision.source), rule: policy.rules[decision.rule]!.id };
 }
