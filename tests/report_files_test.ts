@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { Ajv2020 } from "ajv";
 import { IbsrError } from "../src/errors.ts";
-import { type InputFile, renderDecisions, renderEvidence, renderJson, toManifest } from "../src/report/csv.ts";
+import {
+  type InputFile,
+  renderDecisions,
+  renderEvidence,
+  renderJson,
+  renderRules,
+  toManifest,
+} from "../src/report/csv.ts";
 import { escapeCsv } from "../src/escape.ts";
 import manifestSchema from "../src/report/manifest.schema.json" with { type: "json" };
 import { makeNrIbsrFiles } from "../src/report/nr_ibsr.ts";
@@ -57,7 +64,7 @@ Deno.test("The schemas accept the files of every situation", () => {
       check = (kind: keyof typeof validate, value: unknown) =>
         assert.ok(validate[kind](value), `${name} ${kind}: ${JSON.stringify(validate[kind].errors?.slice(0, 3))}`);
     check("summary", parse(renderJson(assessment.summary)));
-    check("rules", parse(renderJson(assessment.rules)));
+    check("rules", parse(renderRules(assessment.rules)));
     check(
       "manifest",
       parse(renderJson(toManifest(assessment, INPUTS, [{ path: "report.md", sha256: "1".repeat(64), bytes: 1 }]))),
@@ -79,7 +86,7 @@ Deno.test("The schemas refuse a file with one key more or one less, at any depth
   summary.policy.findings[0]!.place = { path: "a", line: 1, column: 1 };
   const files = {
     summary: parse(renderJson(summary)),
-    rules: parse(renderJson(rules)),
+    rules: parse(renderRules(rules)),
     manifest,
     decision: JSON.parse([...renderDecisions(decisions)][0]!),
   };
@@ -118,6 +125,14 @@ Deno.test("renderDecisions() writes of each decision its own thresholds and form
   const lines = [...renderDecisions(decisions)].map((line) => JSON.parse(line));
   const said = ({ rule, thresholds, formula }: NamedDecision) => ({ rule, thresholds, formula });
   assert.deepEqual(lines.map(said), decisions.map(said));
+});
+
+Deno.test("renderRules() writes what JSON.stringify() would, however many rules there are", () => {
+  const { rules } = notReady();
+  for (const count of [0, 1, 255, 256, 257, 512, 600]) {
+    const many = { ...rules, rules: Array.from({ length: count }, (_, i) => rules.rules[i % rules.rules.length]!) };
+    assert.equal([...renderRules(many)].join(""), JSON.stringify(many, null, 2) + "\n");
+  }
 });
 
 /** A reader of RFC 4180, to read back with. */

@@ -19,6 +19,7 @@ import {
   renderDecisions,
   renderEvidence,
   renderJson,
+  renderRules,
   toManifest,
 } from "./csv.ts";
 import { renderHtml } from "./html.ts";
@@ -79,7 +80,7 @@ function writeFiles(
     write("summary.json", renderJson(summary)),
     evidence,
     write("would_block.jsonl", renderDecisions(decisions)),
-    write("rules.json", renderJson(rules)),
+    write("rules.json", renderRules(rules)),
   ];
   return commit([...outputs, write(MANIFEST, renderJson(toManifest(assessment, inputs, outputs)))]);
 }

@@ -8,7 +8,7 @@ import type { EmbeddedEngine } from "../../src/fleet/chdb.ts";
 import type { LineSource } from "../../src/fleet/lines.ts";
 import { listInputs } from "../../src/input.ts";
 import { type NativeOptions, nativePolicy } from "../../src/policy/native.ts";
-import { renderDecisions, renderEvidence, renderJson } from "../../src/report/csv.ts";
+import { renderDecisions, renderEvidence, renderJson, renderRules } from "../../src/report/csv.ts";
 import type { Assessment, SourceRow } from "../../src/report/summary.ts";
 
 /** What a report writes, as it writes it. */
@@ -27,7 +27,7 @@ export interface Asked {
 function textsOf(assessment: Assessment, sources: Iterable<SourceRow>): Texts {
   return {
     summary: [...renderJson(assessment.summary)].join(""),
-    rules: [...renderJson(assessment.rules)].join(""),
+    rules: [...renderRules(assessment.rules)].join(""),
     evidence: [...renderEvidence(sources)].join(""),
     decisions: [...renderDecisions(assessment.decisions)].join(""),
   };
