@@ -12,6 +12,15 @@ export function attempt<T>(action: string, operations: () => T): T {
   }
 }
 
+/** The same of operations that are waited for. */
+export async function attemptLater<T>(action: string, operations: () => Promise<T>): Promise<T> {
+  try {
+    return await operations();
+  } catch (cause) {
+    throw fileError(action, cause);
+  }
+}
+
 /** What a file operation of `action` threw, as one of our errors. `gone`: what to try where the file isn't there. */
 export function fileError(action: string, cause: unknown, { gone }: { gone?: string } = {}): IbsrError {
   if (cause instanceof IbsrError) return cause;

@@ -201,7 +201,7 @@ const FILES = [
 Deno.test("writeReport() writes the same bytes for the same assessment, and a manifest that knows them", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    for (const name of ["a", "b/c/"]) writeReport(notReady(), INPUTS, `${folder}/${name}`);
+    for (const name of ["a", "b/c/"]) await writeReport(notReady(), INPUTS, `${folder}/${name}`);
     assert.deepEqual(listFiles(`${folder}/a`), FILES);
     const manifest = JSON.parse(await Deno.readTextFile(`${folder}/a/manifest.json`));
     assert.deepEqual(manifest.inputs, INPUTS);
@@ -225,7 +225,7 @@ Deno.test("writeReport() writes the same bytes for the same assessment, and a ma
 Deno.test("writeReport() leaves an earlier report as it was if it can't write a whole one", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    writeReport(ready(), INPUTS, folder);
+    await writeReport(ready(), INPUTS, folder);
     await Deno.writeTextFile(`${folder}/mine.txt`, "mine");
     const before = FILES.map((file) => Deno.readTextFileSync(`${folder}/${file}`));
     const broken: Assessment = {
@@ -236,10 +236,10 @@ Deno.test("writeReport() leaves an earlier report as it was if it can't write a 
       })(),
     };
     // A bug stays a bug: it is not told as a failure of the disk.
-    assert.throws(() => writeReport(broken, INPUTS, folder), RangeError);
+    await assert.rejects(() => writeReport(broken, INPUTS, folder), RangeError);
     assert.deepEqual(FILES.map((file) => Deno.readTextFileSync(`${folder}/${file}`)), before);
     assert.deepEqual(listFiles(folder), [...FILES, "mine.txt"].sort());
-    writeReport(notReady(), INPUTS, folder);
+    await writeReport(notReady(), INPUTS, folder);
     assert.match(Deno.readTextFileSync(`${folder}/report.md`), /^# IBSR Report: NOT READY\n/);
     assert.deepEqual(listFiles(folder), [...FILES, "mine.txt"].sort());
   } finally {
@@ -250,10 +250,10 @@ Deno.test("writeReport() leaves an earlier report as it was if it can't write a 
 Deno.test("writeReport() leaves no manifest beside files of two reports", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    writeReport(ready(), INPUTS, folder);
+    await writeReport(ready(), INPUTS, folder);
     await Deno.remove(`${folder}/rules.json`);
     await Deno.mkdir(`${folder}/rules.json/taken`, { recursive: true });
-    assert.throws(() => writeReport(notReady(), INPUTS, folder), /^IbsrError: Cannot write the report/);
+    await assert.rejects(() => writeReport(notReady(), INPUTS, folder), /^IbsrError: Cannot write the report/);
     assert.ok(!listFiles(folder).includes("manifest.json"));
     assert.deepEqual(listFiles(folder).filter((name) => name.startsWith(".")), []);
   } finally {
@@ -264,7 +264,7 @@ Deno.test("writeReport() leaves no manifest beside files of two reports", async 
 Deno.test("writeReport() says where it can't write", async () => {
   const file = await Deno.makeTempFile();
   for (const path of [file, `${file}/below`, "/proc/report"]) {
-    assert.throws(
+    await assert.rejects(
       () => writeReport(ready(), INPUTS, path),
       (error) =>
         error instanceof IbsrError && ["storage", "permission"].includes(error.kind) &&
@@ -284,7 +284,7 @@ Deno.test("writeNrIbsr() writes the three files of the existing reporter and no 
     allowlist: [],
     generatedAtSec: 1,
   });
-  writeNrIbsr(files, folder);
+  await writeNrIbsr(files, folder);
   assert.deepEqual(listFiles(folder), ["evidence.csv", "report.md", "rules.json"]);
   assert.equal(await Deno.readTextFile(`${folder}/rules.json`), files.rules);
   await Deno.remove(folder, { recursive: true });

@@ -35,7 +35,7 @@ Deno.test("a report takes no more than five times the processor time of JSON.par
         ...{ ibsrVersion: "", options: {}, limits: DEFAULT_LIMITS, allowlist: NATIVE.allowlist },
         ...{ selfAddresses: NATIVE.allowlist, floodRate: 100, sweep: NATIVE },
       });
-      writeReport(assessment, evidence.files, `${folder}/out`);
+      await writeReport(assessment, evidence.files, `${folder}/out`);
     };
     const parse = async () => {
       for (const { path } of listInputs([`${folder}/in`])) {

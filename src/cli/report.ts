@@ -70,7 +70,7 @@ export async function runReport(
   bar.clear();
   endPhase("judging");
   for (const { path, line, reason } of evidence.badLines) log("debug", `${path}:${line}: ${reason}`);
-  writeReport(assessment, evidence.files, values.out);
+  await writeReport(assessment, evidence.files, values.out);
   endPhase("writing");
   return answer(assessment.summary, values, context);
 }
@@ -101,7 +101,7 @@ async function writeProfile(
       `left out, since this format has no place for them: ${formatNumberOf(files.ipv6Buckets, "row")} of IPv6 sources`,
     );
   }
-  writeNrIbsr(files, options.out);
+  await writeNrIbsr(files, options.out);
 }
 
 /** The snapshots of all files, those first whose first snapshot is the oldest: a file's own are in order. */

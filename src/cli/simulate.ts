@@ -77,7 +77,7 @@ export async function runSimulate(
     });
     bar.clear();
     endPhase(`simulating ${name}`);
-    writeReport(assessment, inputsOf(evidence, files), `${out}/${directory}`);
+    await writeReport(assessment, inputsOf(evidence, files), `${out}/${directory}`);
     endPhase(`writing ${directory}`);
     compared.push({ name, directory, policy, assessment });
   }
@@ -87,7 +87,7 @@ export async function runSimulate(
     printAnswer(summary, { json: values.json, folder: `${out}/${directory}` }, context);
   } else {
     const comparison = compare(evidence, compared);
-    writeComparison(comparison, out);
+    await writeComparison(comparison, out);
     if (values.json) print(JSON.stringify(comparison, null, 2) + "\n");
     else {
       const text = fitLines(describeComparison(comparison), context.page);

@@ -61,14 +61,20 @@ export function* renderEvidence(sources: Iterable<SourceRow>): Generator<string>
   for (const row of sources) yield render(row);
 }
 
-/** The first line of evidence.csv. */
-export const EVIDENCE_HEADER = COLUMNS.join(",") + "\r\n";
+/** The same of sources that come one by one. What they throw is passed on. */
+export async function* renderStreamedEvidence(sources: AsyncIterable<SourceRow>): AsyncGenerator<string> {
+  yield EVIDENCE_HEADER;
+  const render = createEvidenceLines();
+  for await (const row of sources) yield render(row);
+}
+
+const EVIDENCE_HEADER = COLUMNS.join(",") + "\r\n";
 
 /**
  * Makes the other lines. What a row has in common with the one before is as text already: names, since they have to be
  * escaped, and what would be dropped where that is nothing, as of nearly all.
  */
-export function createEvidenceLines(): (row: SourceRow) => string {
+function createEvidenceLines(): (row: SourceRow) => string {
   let hostname: string | undefined, iface: string | undefined, names = "";
   let dropped: SourceRow["would_block"] | undefined, drops = "";
   return (row) => {
