@@ -1,7 +1,8 @@
 /**
- * What Ironpost's windows hold: numbers of packets, or sets of ports; each as a range, for windows.ts. Pure.
+ * What Ironpost's windows hold: numbers of packets, or sets of ports; each as a range, for hypotheses.ts. Pure.
  */
-import type { Content, Placement } from "./windows.ts";
+import type { Content } from "./hypotheses.ts";
+import type { Placement } from "./windows.ts";
 
 /** Packets of an interval: those the rule is after, and the rest. */
 export interface SeenCounts extends Placement {
@@ -40,16 +41,17 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
   let fewestHits = Math.max(ratio < 0 ? 0 : 1, Math.floor(ratio * count) - 1);
   while (fewestHits <= count && !(fewestHits / count > ratio)) fewestHits++;
 
-  const possible = (held: Counts | undefined, seen: SeenCounts): boolean => {
+  const possible = (held: Counts, seen: SeenCounts): boolean => {
     // The best order: all hits first, then as few others as complete the count (or are the interval's one packet).
-    const hits = (held?.hitsMost ?? 0) + seen.hitsMost, before = held?.othersLeast ?? 0;
+    const hits = held.hitsMost + seen.hitsMost, before = held.othersLeast;
     const others = Math.max(before + (seen.hitsMost === 0 ? 1 : 0), count - hits);
-    if (others > (held?.othersMost ?? 0) + seen.othersMost) return false;
+    if (others > held.othersMost + seen.othersMost) return false;
     return hits / (hits + others) > ratio;
   };
 
   return {
-    whole(seen, into = noCounts()) {
+    nothing: noCounts,
+    whole(seen, into) {
       into.hitsLeast = seen.hitsLeast;
       into.hitsMost = seen.hitsMost;
       into.othersLeast = seen.othersLeast;
@@ -57,7 +59,7 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
       into.diluted = seen.diluted === true;
       return into;
     },
-    part(seen, into = noCounts()) {
+    part(seen, into) {
       into.hitsLeast = !seen.loose && seen.othersMost === 0 ? 1 : 0;
       into.hitsMost = seen.hitsMost;
       into.othersLeast = !seen.loose && seen.hitsMost === 0 ? 1 : 0;
@@ -65,7 +67,7 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
       into.diluted = seen.diluted === true;
       return into;
     },
-    add(held, seen, into = noCounts()) {
+    add(held, seen, into) {
       into.hitsLeast = held.hitsLeast + seen.hitsLeast;
       into.hitsMost = held.hitsMost + seen.hitsMost;
       into.othersLeast = held.othersLeast + seen.othersLeast;
@@ -80,17 +82,17 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
     possible,
     unavoidable(held, seen, windows) {
       // Windows that stay silent hold fewer than `count` packets each, or at least a share 1 - ratio of others.
-      if (ratio >= 0 && (held?.diluted || seen.diluted)) return false;
-      const packets = (held?.hitsLeast ?? 0) + (held?.othersLeast ?? 0) + seen.hitsLeast + seen.othersLeast;
-      const judged = packets - windows * (count - 1), others = (held?.othersMost ?? 0) + seen.othersMost;
+      if (ratio >= 0 && (held.diluted || seen.diluted)) return false;
+      const packets = held.hitsLeast + held.othersLeast + seen.hitsLeast + seen.othersLeast;
+      const judged = packets - windows * (count - 1), others = held.othersMost + seen.othersMost;
       return judged > 0 && (ratio < 0 || 1 - others / judged > ratio + ROUNDING);
     },
     most(seen, windows) {
-      if (!possible(undefined, seen)) return 0;
+      if (!possible(EMPTY, seen)) return 0;
       const byPackets = Math.floor((seen.hitsMost + seen.othersMost) / count);
       return Math.min(windows, byPackets, fewestHits > 0 ? Math.floor(seen.hitsMost / fewestHits) : Infinity);
     },
-    merge(a = EMPTY, b = EMPTY, into = noCounts()) {
+    merge(a, b, into) {
       into.hitsLeast = Math.min(a.hitsLeast, b.hitsLeast);
       into.hitsMost = Math.max(a.hitsMost, b.hitsMost);
       into.othersLeast = Math.min(a.othersLeast, b.othersLeast);
@@ -101,7 +103,7 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
     equal: (a, b) =>
       a.hitsLeast === b.hitsLeast && a.hitsMost === b.hitsMost && a.othersLeast === b.othersLeast &&
       a.othersMost === b.othersMost && a.diluted === b.diluted,
-    isFar: (held, seen) => (held ? held.hitsMost + held.othersMost : 0) + seen.hitsMost + seen.othersMost < FAR * count,
+    isFar: (held, seen) => held.hitsMost + held.othersMost + seen.hitsMost + seen.othersMost < FAR * count,
   };
 }
 
@@ -129,37 +131,36 @@ function noPorts(): Ports {
   return { certain: NONE, possible: NONE };
 }
 
-const NO_PORTS: Readonly<Ports> = noPorts();
-
 /** Windows that count distinct ports, and alert at `count` of them. */
 export function portContent(count: number): Content<Ports, SeenPorts> {
   const certainPorts = (seen: SeenPorts) => seen.optional ? NONE : seen.ports;
   return {
-    whole(seen, into = noPorts()) {
+    nothing: noPorts,
+    whole(seen, into) {
       into.certain = certainPorts(seen);
       into.possible = seen.ports;
       return into;
     },
-    part(seen, into = noPorts()) {
+    part(seen, into) {
       into.certain = !seen.loose && seen.ports.size === 1 ? seen.ports : NONE;
       into.possible = seen.ports;
       return into;
     },
-    add(held, seen, into = noPorts()) {
+    add(held, seen, into) {
       into.certain = union(held.certain, certainPorts(seen));
       into.possible = union(held.possible, seen.ports);
       return into;
     },
     certain: ({ certain }) => certain.size >= count,
-    possible: (held, seen) => union(held?.possible ?? NONE, seen.ports).size >= count,
-    unavoidable: (held, seen, windows) => union(held?.certain ?? NONE, certainPorts(seen)).size > windows * (count - 1),
+    possible: (held, seen) => union(held.possible, seen.ports).size >= count,
+    unavoidable: (held, seen, windows) => union(held.certain, certainPorts(seen)).size > windows * (count - 1),
     most: (seen, windows) => seen.ports.size < count ? 0 : Math.min(windows, Math.floor(seen.packets / count)),
-    merge(a = NO_PORTS, b = NO_PORTS, into = noPorts()) {
+    merge(a, b, into) {
       into.certain = intersection(a.certain, b.certain);
       into.possible = union(a.possible, b.possible);
       return into;
     },
-    isFar: (held, seen) => (held?.possible.size ?? 0) + seen.ports.size < FAR * count,
+    isFar: (held, seen) => held.possible.size + seen.ports.size < FAR * count,
     equal: (a, b) => sameSet(a.certain, b.certain) && sameSet(a.possible, b.possible),
   };
 }

@@ -63,7 +63,8 @@ export function createDetection(detection: Detection, { flushMs }: Program, { so
   const groupBy = threshold?.groupBy, bySource = groupBy === "src_ip", byPort = groupBy === "dst_port";
   const content = countContent({ count: threshold?.count ?? 1, ratio: -1 });
   const tracks = createTracks<Counts, SeenCounts>(content, { windowMs, delayMs: flushMs });
-  const limiter = { content: countContent({ count: 1, ratio: -1 }), windowMs: DEDUP_MS }, dedup = createTrack<Counts>();
+  const limiter = { content: countContent({ count: 1, ratio: -1 }), windowMs: DEDUP_MS },
+    dedup = createTrack(limiter.content);
   const matched: Alerts = { least: 0, most: 0 }, sent: Alerts = { least: 0, most: 0 };
   const groups = new Map<number, Matches>(), answers = createAnswers(detection, sources);
   const seen: SeenCounts = { fromMs: 0, toMs: 0, hitsLeast: 0, hitsMost: 0, othersLeast: 0, othersMost: 0 };

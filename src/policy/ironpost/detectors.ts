@@ -79,7 +79,6 @@ function alertsFinding(rule: string, alerts: Alerts): Finding {
 function mostHeld(track: Track<Counts> | undefined): { packets: number; hits: number } {
   let packets = 0, hits = 0;
   for (const { content } of track?.hypotheses ?? []) {
-    if (!content) continue;
     packets = Math.max(packets, content.hitsMost + content.othersMost);
     hits = Math.max(hits, content.hitsMost);
   }
@@ -111,7 +110,7 @@ export function createPortScan({ portScan }: Program): Part | undefined {
       raw.least += goesOn && !placement.optional && !placement.loose ? packets : found.nowLeast;
       raw.most += mayGoOn || found.nowMost > 0 ? packets : 0;
       if (found.least === 0 && found.most === 0) return;
-      const held = tracks.tracks.get(source)!.hypotheses.map((h) => h.content?.possible.size ?? 0);
+      const held = tracks.tracks.get(source)!.hypotheses.map((h) => h.content.possible.size);
       decisions.push({
         ...alertDecision(rule, source, found, endMs),
         measured: { ports: Math.max(...held), alerts_least: found.least, alerts_most: found.most },

@@ -5,9 +5,9 @@
 import type { Interval } from "../../evidence/interval.ts";
 import { formatRangeOf } from "../../words.ts";
 import type { Decision, Finding } from "../policy.ts";
+import type { Content } from "./hypotheses.ts";
 import {
   advance,
-  type Content,
   createScratch,
   createTrack,
   isExpired,
@@ -56,7 +56,7 @@ export function createTracks<C, S extends Placement>(
   content: Content<C, S>,
   { windowMs, delayMs = 0 }: { windowMs: number; delayMs?: number },
 ) {
-  const rules = { content, windowMs, scratch: createScratch<C>() },
+  const rules = { content, windowMs, scratch: createScratch(content) },
     tracks = new Map<number, Track<C>>(),
     alerts: Alerts = { least: 0, most: 0 };
   let unseenUntilMs = -Infinity, sweptMs = -Infinity, crowded = false, everCrowded = false;
@@ -87,7 +87,7 @@ export function createTracks<C, S extends Placement>(
     advance(key: number, seen: S): Judgement {
       let track = tracks.get(key);
       if (!track) {
-        tracks.set(key, track = createTrack());
+        tracks.set(key, track = createTrack(content));
         if (tracks.size > MOST_TRACKED && !crowded) {
           sweep(placement.fromMs);
           tracks.set(key, track);

@@ -75,7 +75,7 @@ Deno.test(`SYN-flood bounds hold the packet-exact alerts in ${TRACES} random tra
     const trace = randomTrace(random, { windowMs, packets: 2 * count + 20 });
     const options = { content: countContent({ count, ratio }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const detect = synFloodDetector({ windowMs, minPackets: count, ratio });
       const found = holdAgainst(countTrace(trace, lengthSec * 1000), (interval) => {
         const counts = countsOf(interval.syns, interval.packets - interval.syns);
@@ -95,7 +95,7 @@ Deno.test(`port-scan bounds hold the packet-exact findings in ${TRACES} random t
     const trace = randomTrace(random, { windowMs, packets: count + 5, ports: count + random.below(2 * count) });
     const options = { content: portContent(count), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const detect = portScanDetector({ windowMs, ports: count });
       const found = holdAgainst(
         countTrace(trace, lengthSec * 1000),
@@ -116,7 +116,7 @@ Deno.test(`threshold bounds hold the packet-exact matches in ${TRACES} random tr
     const trace = randomTrace(random, { windowMs, packets: count + 10 });
     const options = { content: countContent({ count, ratio: -1 }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const matches = thresholdCounter({ windowMs, count });
       let flushedMs = -Infinity;
       const found = holdAgainst(countTrace(trace, lengthSec * 1000), (interval) => {
@@ -147,7 +147,7 @@ Deno.test(`deduplication bounds hold the alerts of ${TRACES} random sequences of
     const trace = randomTrace(random, { windowMs, packets: 4 });
     const options = { content: countContent({ count: 1, ratio: -1 }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const limit = alertLimiter({ dedupMs: windowMs, perMinute: 10 });
       const found = holdAgainst(countTrace(trace, lengthSec * 1000), (interval) => {
         // Matches may themselves be a range: up to two of them are not there.
@@ -173,7 +173,7 @@ Deno.test("SYN-flood bounds claim nothing that packets which were not recorded c
     const { all, recorded } = hidePackets(randomTrace(random, { windowMs, packets: 2 * count + 5 }), random);
     const options = { content: countContent({ count, ratio }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const detect = synFloodDetector({ windowMs, minPackets: count, ratio });
       let alerts = 0, least = 0;
       for (const interval of countTrace(all, lengthSec * 1000)) {
@@ -195,7 +195,7 @@ Deno.test("threshold bounds claim nothing that packets which were not recorded c
     const { all, recorded } = hidePackets(randomTrace(random, { windowMs, packets: 3 * count + 5 }), random);
     const options = { content: countContent({ count, ratio: -1 }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const matches = thresholdCounter({ windowMs, count });
       let alerts = 0, least = 0;
       for (const interval of countTrace(all, lengthSec * 1000)) {
@@ -217,7 +217,7 @@ Deno.test("threshold bounds hold for an engine that has no room for a source and
     const trace = randomTrace(random, { windowMs, packets: 3 * count + 5 });
     const options = { content: countContent({ count, ratio: -1 }), windowMs };
     for (const lengthSec of LENGTHS_SEC) {
-      const track = createTrack<ReturnType<typeof options.content.whole>>();
+      const track = createTrack(options.content);
       const matches = thresholdCounter({ windowMs, count });
       let openUntilMs = -Infinity;
       holdAgainst(countTrace(trace, lengthSec * 1000), (interval) => {
