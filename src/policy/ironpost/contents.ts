@@ -43,7 +43,9 @@ export function countContent({ count, ratio }: CountThreshold): Content<Counts, 
 
   const possible = (held: Counts, seen: SeenCounts): boolean => {
     // The best order: all hits first, then as few others as complete the count (or are the interval's one packet).
-    const hits = held.hitsMost + seen.hitsMost, before = held.othersLeast;
+    const hits = held.hitsMost + seen.hitsMost;
+    if (hits < fewestHits) return false;
+    const before = held.othersLeast;
     const others = Math.max(before + (seen.hitsMost === 0 ? 1 : 0), count - hits);
     if (others > held.othersMost + seen.othersMost) return false;
     return hits / (hits + others) > ratio;
