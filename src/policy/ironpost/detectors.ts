@@ -15,7 +15,7 @@ import {
   type Part,
   type SourceRows,
 } from "./tracks.ts";
-import type { Track } from "./windows.ts";
+import type { Placement, Track } from "./windows.ts";
 
 /** Puts a source's cells into `seen`: SYN without ACK, and the rest. Before version 8 a SYN-ACK can't be told from a SYN. */
 function countSyn({ cells, notCounted }: Interval, { from, to }: SourceRows, seen: SeenCounts): void {
@@ -37,6 +37,8 @@ export function createSynFlood({ synFlood }: Program): Part | undefined {
   if (!synFlood) return undefined;
   const { rule, windowMs, minPackets, ratio } = synFlood, seconds = windowMs / 1000;
   const tracks = createTracks<Counts, SeenCounts>(countContent({ count: minPackets, ratio }), { windowMs });
+  const thresholds = { packets: minPackets, ratio, window_sec: seconds },
+    formula = `packets ≥ ${minPackets} and syn / packets > ${ratio} in ${seconds} s from the window's first packet`;
   const seen: SeenCounts = { fromMs: 0, toMs: 0, hitsLeast: 0, hitsMost: 0, othersLeast: 0, othersMost: 0 };
   return {
     begin: (interval, unseen) => tracks.begin(interval, unseen.tcp),
@@ -52,8 +54,8 @@ export function createSynFlood({ synFlood }: Program): Part | undefined {
       decisions.push({
         ...alertDecision(rule, rows.source, found, interval.endMs),
         measured: { packets: held.packets, syn: held.hits, alerts_least: found.least, alerts_most: found.most },
-        thresholds: { packets: minPackets, ratio, window_sec: seconds },
-        formula: `packets ≥ ${minPackets} and syn / packets > ${ratio} in ${seconds} s from the window's first packet`,
+        thresholds,
+        formula,
       });
     },
     end() {},
@@ -91,18 +93,17 @@ export function createPortScan({ portScan }: Program): Part | undefined {
   const { rule, windowMs, ports: count } = portScan, seconds = windowMs / 1000;
   const tracks = createTracks<Ports, SeenPorts>(portContent(count), { windowMs });
   const seen: SeenPorts = { fromMs: 0, toMs: 0, ports: new Set(), packets: 0 };
-  const raw: Alerts = { least: 0, most: 0 }, single = new Map<number, ReadonlySet<number>>();
+  const raw: Alerts = { least: 0, most: 0 }, single = new Array<ReadonlySet<number>>(65_536);
   return {
     begin: (interval, unseen) => tracks.begin(interval, unseen.others),
-    take({ cells, endMs }, { source, from, to }, decisions) {
-      const ports = portsOf(cells.port, { from, to }, single);
+    take({ cells, endMs }, rows, decisions) {
+      const { source, from, to } = rows, ports = portsOf(cells.port, rows, single);
       if (ports.size === 0) return;
       let packets = 0;
       for (let i = from; i < to; i++) packets += cells.packets[i]!;
       const { placement } = tracks, before = tracks.tracks.get(source);
       // Once a window has alerted, each of its packets does.
-      const mayGoOn = before?.perhaps === true;
-      const goesOn = mayGoOn && before!.hypotheses.every((h) => h.alerted && placement.toMs - h.earliest <= windowMs);
+      const mayGoOn = before?.perhaps === true, goesOn = mayGoOn && isAlerting(before!, placement, windowMs);
       seen.ports = ports;
       seen.packets = packets;
       seen.optional = false;
@@ -145,11 +146,16 @@ export function createPortScan({ portScan }: Program): Part | undefined {
   };
 }
 
+/** Whether each course is in a window that has alerted and is not over before the packets are. */
+function isAlerting({ hypotheses }: Track<Ports>, { toMs }: Placement, windowMs: number): boolean {
+  return hypotheses.every((h) => h.alerted && toMs - h.earliest <= windowMs);
+}
+
 /** Distinct ports of a source; 0 stands for "all together" and is none. Sets of one port are made once. */
 function portsOf(
   column: Uint16Array,
-  { from, to }: { from: number; to: number },
-  single: Map<number, ReadonlySet<number>>,
+  { from, to }: SourceRows,
+  single: ReadonlySet<number>[],
 ): ReadonlySet<number> {
   if (to - from > 1) {
     const ports = new Set(column.subarray(from, to));
@@ -157,7 +163,5 @@ function portsOf(
     return ports;
   }
   const port = column[from]!;
-  let known = single.get(port);
-  if (!known) single.set(port, known = new Set(port === 0 ? [] : [port]));
-  return known;
+  return single[port] ??= new Set(port === 0 ? [] : [port]);
 }

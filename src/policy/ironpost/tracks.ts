@@ -62,7 +62,11 @@ export function createTracks<C, S extends Placement>(
   let unseenUntilMs = -Infinity, sweptMs = -Infinity, crowded = false, everCrowded = false;
   let placement: Required<Placement> = { fromMs: 0, toMs: 0, optional: false, loose: false };
   const sweep = (atMs: number) => {
-    for (const [key, track] of tracks) if (isExpired(track, { atMs, windowMs })) tracks.delete(key);
+    const now = { atMs, windowMs };
+    // An iterator would make two objects a track, which is half of what a simulation makes.
+    tracks.forEach((track, key) => {
+      if (isExpired(track, now)) tracks.delete(key);
+    });
     sweptMs = atMs;
   };
   return {

@@ -118,7 +118,7 @@ export function advance<C, S extends Placement>(
   seen: S,
   rules: WindowRules<C, S>,
 ): Judgement {
-  const { content, windowMs } = rules, { hypotheses } = track, { fromMs } = seen;
+  const { content } = rules, { hypotheses } = track;
   if (hypotheses.length === 1 && isFar(hypotheses[0]!, seen, content)) {
     keepFar(hypotheses[0]!, seen, rules);
     return NOTHING;
@@ -133,11 +133,11 @@ export function advance<C, S extends Placement>(
     const known = hypotheses[i]!;
     if (seen.optional) ignore(known, rules, scratch);
     follow(known, seen, rules, scratch);
-    if (seen.loose && openUnseen(known, { fromMs, windowMs }, scratch)) follow(scratch.unseen, seen, rules, scratch);
+    if (seen.loose && openUnseen(known, seen, rules, scratch)) follow(scratch.unseen, seen, rules, scratch);
   }
   limitHypotheses(scratch, content, mostOf(scratch, seen, content));
   keepNext(hypotheses, scratch);
-  return judge(track, scratch.judgement, { fromMs, windowMs });
+  return judge(track, seen, rules, scratch);
 }
 
 /** None of the packets came, or none was looked at. */
@@ -184,9 +184,10 @@ function follow<C, S extends Placement>(
 }
 
 /** Makes `unseen` a window without any recorded packet that is open when the interval begins; false if none can be. */
-function openUnseen<C>(
+function openUnseen<C, S extends Placement>(
   h: Hypothesis<C>,
-  { fromMs, windowMs }: { fromMs: number; windowMs: number },
+  { fromMs }: S,
+  { windowMs }: WindowRules<C, S>,
   { unseen }: Scratch<C>,
 ): boolean {
   const earliest = Math.max(h.earliest + windowMs, fromMs - windowMs);
@@ -205,8 +206,11 @@ function begin<C, S extends Placement>(
   { content, windowMs }: WindowRules<C, S>,
   scratch: Scratch<C>,
 ): void {
-  const windows = Math.max(1, Math.ceil((seen.toMs - seen.fromMs) / windowMs));
-  if (windows === 1) return addWhole(h, seen.fromMs, seen, content, scratch);
+  const windows = windowsIn(seen.toMs - seen.fromMs, windowMs);
+  if (windows === 1) {
+    draft(scratch, content).earliest = seen.fromMs;
+    return addWhole(h, seen, content, scratch);
+  }
   const most = content.most(seen, windows);
   const least = content.unavoidable(scratch.unseen.content, seen, windows) ? 1 : 0;
   const begun = draft(scratch, content);
@@ -220,6 +224,11 @@ function begin<C, S extends Placement>(
   addPart(most > 0, seen, content, scratch);
 }
 
+/** Into how many windows a time can fall, the first of which begins with it. */
+function windowsIn(lengthMs: number, windowMs: number): number {
+  return lengthMs <= windowMs ? 1 : Math.ceil(lengthMs / windowMs);
+}
+
 /** The window ends within the interval: some packets, or none, fall into it, the others begin the next. */
 function turn<C, S extends Placement>(
   h: Hypothesis<C>,
@@ -229,12 +238,15 @@ function turn<C, S extends Placement>(
   scratch: Scratch<C>,
 ): void {
   const earliest = Math.max(seen.fromMs, h.earliest + windowMs);
-  const windows = Math.max(1, Math.ceil((seen.toMs - earliest) / windowMs));
+  const windows = windowsIn(seen.toMs - earliest, windowMs);
   const lastOld = possible ? 1 : 0;
   const oldMost = lastOld ? Math.min(h.most, h.closedMost) + 1 : h.most;
   const most = scratch.alonePossible ? content.most(seen, windows) : 0;
   const least = content.unavoidable(h.content, seen, windows + 1) ? 1 : 0;
-  if (windows === 1) addWhole(h, earliest, seen, content, scratch);
+  if (windows === 1) {
+    draft(scratch, content).earliest = earliest;
+    addWhole(h, seen, content, scratch);
+  }
   const after = draft(scratch, content);
   after.earliest = earliest;
   after.closedLeast = h.least;
@@ -247,17 +259,18 @@ function turn<C, S extends Placement>(
 }
 
 /**
- * Adds a window that began after `earliest` and holds all of the packets, the one of `h` being over. Nearly all
- * hypotheses lead to the same such window: its content is put together once.
+ * Adds the drafted window, of which only the begin is written: it holds all of the packets, the one of `h` being over.
+ * Nearly all hypotheses lead to the same such window: its content is put together once. A time is written into the
+ * draft, not handed over: V8 makes an object of it for a function that it doesn't inline (50 bytes a judgement).
  */
 function addWhole<C, S extends Placement>(
   h: Hypothesis<C>,
-  earliest: number,
   seen: S,
   content: Content<C, S>,
   scratch: Scratch<C>,
 ): void {
-  const begun = draft(scratch, content), least = scratch.aloneCertain ? 1 : 0, most = scratch.alonePossible ? 1 : 0;
+  const begun = draft(scratch, content), { whole } = scratch;
+  const least = scratch.aloneCertain ? 1 : 0, most = scratch.alonePossible ? 1 : 0;
   begun.closedLeast = h.least;
   begun.closedMost = h.most;
   begun.least = h.least + least;
@@ -265,8 +278,8 @@ function addWhole<C, S extends Placement>(
   begun.nowLeast = least;
   begun.nowMost = most;
   begun.perhaps = scratch.alonePossible;
-  if (scratch.whole?.earliest === earliest) return mergeAlerts(scratch.whole, begun);
-  begun.earliest = earliest;
+  // Not `whole?.earliest`: compared with what may be undefined, V8 makes an object of each number.
+  if (whole !== undefined && whole.earliest === begun.earliest) return mergeAlerts(whole, begun);
   begun.latest = seen.toMs;
   begun.alerted = scratch.aloneCertain;
   content.whole(seen, begun.content);
@@ -280,9 +293,9 @@ function addPart<C, S extends Placement>(
   content: Content<C, S>,
   scratch: Scratch<C>,
 ): void {
-  const begun = draft(scratch, content);
+  const begun = draft(scratch, content), { part } = scratch;
   begun.perhaps = perhaps;
-  if (scratch.part?.earliest === begun.earliest) return mergeAlerts(scratch.part, begun);
+  if (part !== undefined && part.earliest === begun.earliest) return mergeAlerts(part, begun);
   begun.latest = seen.toMs;
   begun.alerted = false;
   content.part(seen, begun.content);
@@ -328,10 +341,11 @@ function mostOf<C, S>({ next, count }: Scratch<C>, seen: S, content: Content<C, 
 }
 
 /** What all hypotheses agree on, and how it differs from before. */
-function judge<C>(
+function judge<C, S extends Placement>(
   track: Track<C>,
-  judgement: Judgement,
-  { fromMs, windowMs }: { fromMs: number; windowMs: number },
+  { fromMs }: S,
+  { windowMs }: WindowRules<C, S>,
+  { judgement }: Scratch<C>,
 ): Judgement {
   const { hypotheses, open } = track;
   let least = Infinity, most = 0, nowLeast = Infinity, nowMost = 0, begin = Infinity;
