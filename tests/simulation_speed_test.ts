@@ -15,7 +15,7 @@ const MOST: Record<string, number> = {
   "eBPFsentinel, five IPS rules": 12, // 4.9 to 6.7
   "eBPFsentinel, DDoS guards": 11, // 4.7 to 6.6
   "eBPFsentinel, all of these": 22, // 10 to 14
-  "Ironpost, its detectors": 28, // 11 to 16
+  "Ironpost, its detectors": 15, // 6.2 to 8.5
   "Ironpost, a detection rule": 11, // 4.4 to 6.6
 };
 
