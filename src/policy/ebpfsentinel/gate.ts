@@ -126,11 +126,28 @@ export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches, in
   return into;
 }
 
+/**
+ * Room that a gate of kind `limit` has, put into `into`, and the gate after the matches: what `boundGate` says of
+ * matches without end, and `advanceGate` in one. Limits and guards ask this three times a source and interval.
+ */
+export function takeRoom(rule: GateRule, gate: GateBounds, matches: Matches, into: Range): Range {
+  const { count: N } = rule, fresh = isFresh(rule, gate, matches.beginMs);
+  const more = countOpenings(rule, gate, matches, fresh);
+  into.lower = fresh ? N : Math.max(0, N - gate.most);
+  into.upper = (fresh ? N : Math.max(0, N - gate.fewest)) + more * N;
+  if (matches.upper > 0) advance(rule, gate, matches, fresh, more);
+  return into;
+}
+
 /** The gate after the matches. */
 export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches): void {
+  if (matches.upper === 0) return;
+  const fresh = isFresh(rule, gate, matches.beginMs);
+  advance(rule, gate, matches, fresh, countOpenings(rule, gate, matches, fresh));
+}
+
+function advance(rule: GateRule, gate: GateBounds, matches: Matches, fresh: boolean, more: number): void {
   const { lower: m, upper: M, beginMs, endMs } = matches;
-  if (M === 0) return;
-  const fresh = isFresh(rule, gate, beginMs), more = countOpenings(rule, gate, matches, fresh);
   if (fresh) {
     gate.fewest = more === 0 ? m : Math.min(1, m);
     gate.most = M;

@@ -25,7 +25,6 @@ import {
 import type { Limit, Ratelimit } from "./config_limits.ts";
 import type { Profile } from "./detection.ts";
 import {
-  advanceGate,
   boundGate,
   createGate,
   createGateBounds,
@@ -36,6 +35,7 @@ import {
   passGate,
   type Range,
   setMatches,
+  takeRoom,
 } from "./gate.ts";
 
 /** A limit that was chosen for a source. */
@@ -136,13 +136,14 @@ const FRESH: Readonly<GateBounds> = createGateBounds();
 
 /** Room that a gate of kind `limit` has in an interval; takes the gate along. */
 export function boundWindow(rule: GateRule, gate: GateBounds, packets: Matches, { cpus, room, any }: Answer): Range {
-  setMatches(any, ENDLESS, packets);
-  let upper = 0;
+  takeRoom(rule, gate, packets, room);
+  if (cpus <= 1) return room;
   // Of another CPU's window nothing is known: it may be full or fresh.
-  if (cpus > 1) upper = cpus * (boundGate(rule, FRESH, any, room).upper + rule.count);
-  boundGate(rule, gate, any, room);
-  if (cpus > 1) room.upper = upper;
-  advanceGate(rule, gate, packets);
+  const { lower } = room;
+  setMatches(any, ENDLESS, packets);
+  boundGate(rule, FRESH, any, room);
+  room.lower = lower;
+  room.upper = cpus * (room.upper + rule.count);
   return room;
 }
 
