@@ -34,8 +34,8 @@ export function createStops(): Stops {
   return { count: 0, list: [] };
 }
 
-/** The entry of a rule, to which more is added; `likely` is of the first. */
-export function stopOf(stops: Stops, rule: number, likely = NaN): Stopped {
+/** The entry of a rule, to which more is added; a new one takes nothing, and what is likely isn't known. */
+export function stopOf(stops: Stops, rule: number): Stopped {
   const { list, count } = stops;
   for (let s = 0; s < count; s++) if (list[s]!.rule === rule) return list[s]!;
   // Not 0: the numbers of an entry are to be floats from the start.
@@ -43,7 +43,7 @@ export function stopOf(stops: Stops, rule: number, likely = NaN): Stopped {
   const stopped = list[stops.count++]!;
   stopped.rule = rule;
   stopped.lower = stopped.upper = 0;
-  stopped.likely = likely;
+  stopped.likely = NaN;
   stopped.alert = false;
   return stopped;
 }

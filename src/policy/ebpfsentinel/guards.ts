@@ -35,12 +35,13 @@ export function createGuardBounds(): GuardBounds {
 }
 
 /** Takes packets off a source's cells: what a guard drops of each, valid until the next call. */
-export type TakeDrops = (name: GuardName, drops: Ranges) => void;
+export type TakeDrops = (rule: number, drops: Ranges) => void;
 
-const WINDOWS = ["rst", "fin"] as const;
-
-/** Makes the guards of a section `ddos`, and room to work in for one source at a time. */
-export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking">, cpus: number) {
+/** Makes the guards of a section `ddos`, which are these rules, and room to work in for one source at a time. */
+export function createGuardSteps(
+  { syn, tracking }: Pick<Ddos, "syn" | "tracking">,
+  { cpus, index }: { cpus: number; index: Readonly<Record<GuardName, number>> },
+) {
   const each = (count: number): GateRule => ({ type: "limit", count, windowMs: 1000 });
   const rules = {
     syn: synGate(syn.thresholdPps),
@@ -54,6 +55,12 @@ export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking
   /** What a window drops of `packets`. */
   function stepWindow(rule: GateRule, gate: GateBounds): Range {
     return exceed(packets, boundWindow(rule, gate, packets, answer), dropped);
+  }
+
+  /** What a window drops of one kind of packets is taken. */
+  function takeWindow(rule: GateRule, gate: GateBounds, parts: Ranges, of: number, take: TakeDrops): void {
+    if (rule.count === 0 || sumRanges(parts, packets).upper === 0) return;
+    if (stepWindow(rule, gate).upper > 0) take(of, distribute(dropped, parts, drops));
   }
 
   /** SYN that are dropped since too many before them are unanswered. An ACK answers one, or none. */
@@ -79,7 +86,7 @@ export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking
     if (syn.enabled && sumRanges(opening, packets).upper > 0) {
       const challenged = syn.thresholdMode ? stepWindow(rules.syn, bounds.syn) : packets;
       if (challenged.upper > 0) {
-        take("syn", distribute(challenged, opening, drops));
+        take(index.syn, distribute(challenged, opening, drops));
         for (let k = 0; k < drops.count; k++) {
           const { lower, upper } = drops.list[k]!, part = opening.list[k]!;
           part.lower = Math.max(0, part.lower - upper);
@@ -88,14 +95,11 @@ export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking
       }
     }
     if (!tracking.enabled) return;
-    for (let w = 0; w < WINDOWS.length; w++) {
-      const name = WINDOWS[w]!, parts = name === "rst" ? rst : fin;
-      if (rules[name].count === 0 || sumRanges(parts, packets).upper === 0) continue;
-      if (stepWindow(rules[name], bounds[name]).upper > 0) take(name, distribute(dropped, parts, drops));
-    }
+    takeWindow(rules.rst, bounds.rst, rst, index.rst, take);
+    takeWindow(rules.fin, bounds.fin, fin, index.fin, take);
     sumRanges(ack, acks);
     if (stepHalfOpen(bounds, sumRanges(opening, packets)).upper > 0) {
-      take("half_open", distribute(dropped, opening, drops));
+      take(index.half_open, distribute(dropped, opening, drops));
     }
     // The gate of ACK counts those of no known connection only: none, or all.
     if (tracking.ack === 0 || acks.upper === 0) return;
@@ -103,6 +107,6 @@ export function createGuardSteps({ syn, tracking }: Pick<Ddos, "syn" | "tracking
     packets.upper = acks.upper;
     if (stepWindow(rules.ack, bounds.ack).upper === 0) return;
     dropped.lower = 0;
-    take("ack", distribute(dropped, ack, drops));
+    take(index.ack, distribute(dropped, ack, drops));
   };
 }

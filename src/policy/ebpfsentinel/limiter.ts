@@ -43,19 +43,23 @@ export function createLimiter(
 ) {
   const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
   const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
-  const stepGuards = createGuardSteps(ddos, cpus), classes = createClasses(), answer = createAnswer(cpus);
+  const classes = createClasses(), answer = createAnswer(cpus);
   const packets = createMatches(), dropped = createRange(), drops = createRanges(), inputs = createRanges();
   const indexOf = (name: GuardName) => rules.index(`ddos:${name}`);
   const guardIndex: Record<GuardName, number> = {
     ...{ syn: indexOf("syn"), rst: indexOf("rst"), fin: indexOf("fin") },
     ...{ half_open: indexOf("half_open"), ack: indexOf("ack") },
   };
-  /** Limits as they are computed, and the index of the rule. */
-  const compiled = new Map<Limit, { rule: LimitRule; index: number }>();
-  const compile = ({ name, limit }: Selected) => {
-    let found = compiled.get(limit);
-    if (!found) compiled.set(limit, found = { rule: bucketRule(limit, profile), index: rules.limit(name) });
-    return found;
+  const stepGuards = createGuardSteps(ddos, { cpus, index: guardIndex });
+  const compiled = new Map<Limit, CompiledLimit>();
+  /** The last one: most sources have the same. */
+  let lastLimit: Limit | undefined, last: CompiledLimit | undefined;
+  const compile = ({ name, limit }: Selected): CompiledLimit => {
+    if (limit === lastLimit && last) return last;
+    lastLimit = limit;
+    last = compiled.get(limit);
+    if (!last) compiled.set(limit, last = { rule: bucketRule(limit, profile), index: rules.limit(name) });
+    return last;
   };
 
   /** Room of the limits that all sources share. */
@@ -88,7 +92,8 @@ export function createLimiter(
     for (let k = 0; k < count; k++) {
       const { lower, upper } = list[k]!, pass = passes.list[k]!;
       if (upper === 0) continue;
-      const stop = stopOf(stopped[k]!, harmless ? -1 : rule, likely * upper / sum);
+      const stop = stopOf(stopped[k]!, harmless ? -1 : rule);
+      if (stop.upper === 0) stop.likely = likely * upper / sum;
       stop.lower += lower;
       stop.upper += upper;
       if (harmless) continue;
@@ -98,16 +103,19 @@ export function createLimiter(
   }
 
   /** The source that is at work, for the guards. */
-  let passing: Passing, answers = 0;
+  let passing: Passing;
+  /** A field: V8 makes a new object of each number that is put into a variable of a closure and may be a fraction. */
+  const answered = { most: 0.5 };
   const taking: Taking = { rule: 0, harmless: false, likely: NaN };
-  const takeDrops = (name: GuardName, { count, list }: Ranges) => {
-    const isSyn = name === "syn", lost = resize(drops, count);
+  const takeDrops = (rule: number, lost: Ranges) => {
+    taking.rule = rule;
+    if (rule !== guardIndex.syn || answered.most === 0) return take(passing, lost, taking);
+    const { count, list } = lost, unanswered = resize(drops, count);
     for (let k = 0; k < count; k++) {
       const { lower, upper } = list[k]!;
-      lost[k]!.lower = isSyn ? Math.max(0, lower - answers) : lower;
-      lost[k]!.upper = upper;
+      unanswered[k]!.lower = Math.max(0, lower - answered.most);
+      unanswered[k]!.upper = upper;
     }
-    taking.rule = guardIndex[name];
     take(passing, drops, taking);
   };
 
@@ -116,7 +124,7 @@ export function createLimiter(
     const { interval, moment, decisions, shared, group } = of, { known, from } = group, { cells } = interval;
     const { present, passes, uncertain } = of;
     passing = of;
-    answers = ddos.enabled || known.limits.syn ? countAnswers(cells, group) : 0;
+    const answers = answered.most = ddos.enabled || known.limits.syn ? countAnswers(cells, group) : 0;
     packets.beginMs = interval.beginMs;
     packets.endMs = interval.endMs;
     if (ddos.enabled) {
@@ -145,7 +153,7 @@ export function createLimiter(
       come[k]!.upper = upper;
     }
     sumRanges(inputs, packets);
-    const { rule, index } = compile(limit), all = shared.get(limit.scope), own = packets.upper;
+    const { rule, index } = compile(limit), all = anyGlobal ? shared.get(limit.scope) : undefined, own = packets.upper;
     const asked = all?.packets ?? packets;
     exceed(asked, all?.room ?? boundLimit(rule, present.limit ??= {}, packets, answer), dropped);
     // A source that the limiter has forgotten starts with a full burst.
@@ -162,6 +170,12 @@ export function createLimiter(
   }
 
   return { share, step };
+}
+
+/** A limit as it is computed, and the index of its rule. */
+interface CompiledLimit {
+  rule: LimitRule;
+  index: number;
 }
 
 /** By which rule packets are taken, and how many of them likely; NaN if that isn't known. */
