@@ -108,21 +108,22 @@ export function createStepHost(hosts: Hosts): StepHost {
   const draft = createDraft(hosts),
     next = draft.rows,
     dropped: Range[] = [],
-    result: HostStep = { dropped, begins: "never", fewestPass: 0 };
+    result: HostStep = { dropped, begins: "never", fewestPass: 0.5 };
   /** The row of a source whose block is over. */
   const idle = new Float64Array(WIDTH);
   const detections = createRange(), asked = createMatches(), passing: number[] = [];
   const incomplete: Way = { ...RESTART, most: passing, less: 1 }, trigger: Way = { ...RESTART, begins: true };
-  let rule: BlockRule, interval: SourceInterval, allMatches = 0;
-  let ways = 0, starting = 0, fewestPass = Infinity, covered = 0;
+  let rule: BlockRule, interval: SourceInterval, ways = 0, starting = 0;
+  /** Fields, since V8 makes a new object of each fraction that is put into a variable of a closure. */
+  const sums = { allMatches: 0.5, fewestPass: 0.5, covered: 0.5 };
 
   /** Takes a way along to what it leads to: a row. */
   function takeWay(rows: Float64Array, row: number, { begins, drops, fewest, most, less }: Way): void {
-    const { ports, count } = interval;
+    const { ports, count } = interval, { allMatches, covered } = sums;
     let leastDropped = -covered, mostDropped = -covered;
     ways++;
     if (begins) starting++;
-    if (drops !== "none") fewestPass = Math.min(fewestPass, drops === "all" ? 0 : fewest);
+    if (drops !== "none") sums.fewestPass = Math.min(sums.fewestPass, drops === "all" ? 0 : fewest);
     for (let i = 0; i < count; i++) {
       const { packets, matches, gate } = ports[i]!, sum = dropped[i]!;
       let lower = 0, upper = 0;
@@ -191,7 +192,7 @@ export function createStepHost(hosts: Hosts): StepHost {
       takeWay(next, short, NONE);
     }
     if (!possible) return;
-    takeTrigger(rows, row, { from: beginMs, needed, enough, listed: false });
+    takeTrigger(rows, row, beginMs, needed, enough, false);
     // Refused, it is counted anew; the count may have been completed more than once.
     if (refused === "maybe") takeWay(next, restarted(rows, row), NONE);
   }
@@ -217,7 +218,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     // One match more and the count would be complete.
     takeWay(next, short, incomplete);
     if (detections.upper < enough || refused === "always") return;
-    takeTrigger(rows, row, { from, needed, enough, listed: true });
+    takeTrigger(rows, row, from, needed, enough, true);
     if (refused === "maybe") takeWay(next, restarted(rows, row), RESTART);
   }
 
@@ -230,14 +231,15 @@ export function createStepHost(hosts: Hosts): StepHost {
     return anew;
   }
 
-  /** The ways on which a block begins between `from` and the interval's end. */
-  function takeTrigger(rows: Float64Array, row: number, { from, needed, enough, listed }: {
-    from: number;
-    needed: number;
-    enough: number;
-    /** Whether `passing` is of `needed` already. */
-    listed: boolean;
-  }): void {
+  /** The ways on which a block begins between `from` and the interval's end; `passing` may be `listed` already. */
+  function takeTrigger(
+    rows: Float64Array,
+    row: number,
+    from: number,
+    needed: number,
+    enough: number,
+    listed: boolean,
+  ): void {
     const { ttlMs, lagMs, limit, dryRun } = rule, { endMs, ports, count } = interval;
     const block = draft.add(true, rows, row);
     trigger.drops = dryRun ? "none" : "some";
@@ -259,6 +261,7 @@ export function createStepHost(hosts: Hosts): StepHost {
   /** Adds what so many blocks drop that go on throughout: all of it, and of the other states so much less. */
   function takeCovered(host: Host, count: number): void {
     const { ports } = interval;
+    let covered = 0;
     for (let i = 0; i < interval.count; i++) {
       const sum = dropped[i]!, { packets } = ports[i]!;
       covered += packets;
@@ -267,7 +270,8 @@ export function createStepHost(hosts: Hosts): StepHost {
     }
     host.dropped += covered;
     ways += count;
-    fewestPass = 0;
+    sums.covered = covered;
+    sums.fewestPass = 0;
   }
 
   /** Fills `passing`: by port, matches that may pass before `needed` detections are there. */
@@ -299,20 +303,22 @@ export function createStepHost(hosts: Hosts): StepHost {
     rule = ruleOfSource;
     interval = intervalOfSource;
     const { ports, count, beginMs, endMs } = interval, { rows } = hosts, states = host.count;
-    detections.lower = detections.upper = allMatches = 0;
+    let fewest = 0, most = 0, allMatches = 0;
     for (let i = 0; i < count; i++) {
       const { gate, matches } = ports[i]!;
       if (i === dropped.length) dropped.push({ lower: 0, upper: 0 });
       dropped[i]!.lower = Infinity;
       dropped[i]!.upper = 0;
       if (!gate) continue;
-      detections.lower += gate.detections.lower;
-      detections.upper += gate.detections.upper;
+      fewest += gate.detections.lower;
+      most += gate.detections.upper;
       allMatches += matches.upper;
     }
-    ways = starting = 0;
-    fewestPass = Infinity;
-    covered = 0;
+    detections.lower = fewest;
+    detections.upper = most;
+    sums.allMatches = allMatches;
+    sums.fewestPass = Infinity;
+    sums.covered = ways = starting = 0;
     // Blocks that cover the interval are the last of the states.
     let open = host.counting ? 1 : 0;
     while (open < states && rows[rowOf(host, open) + EARLIEST_MS]! < endMs) open++;
@@ -328,7 +334,7 @@ export function createStepHost(hosts: Hosts): StepHost {
       if (open > 0) draft.replace(host, open);
     }
     result.begins = starting === 0 ? "never" : starting === ways ? "always" : "maybe";
-    result.fewestPass = fewestPass;
+    result.fewestPass = sums.fewestPass;
     return result;
   };
 }

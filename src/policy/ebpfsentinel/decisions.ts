@@ -21,20 +21,41 @@ export interface Moment {
   fromMs: Decision["fromMs"];
   /** Nothing goes on after the interval. */
   ended: Decision["untilMs"];
+  /** How many intervals there were before. */
+  number: number;
 }
 
-export function momentOf(interval: Interval): Moment {
-  const { beginMs, endMs } = interval;
-  const fromMs = { earliest: beginMs, latest: endMs }, ended = { earliest: endMs, latest: endMs };
-  return { interval, window: times(interval), fromMs, ended };
+/** Says the moment of each interval, and forgets that of the one before. */
+export function createMoments(): (interval: Interval) => Moment {
+  const fromMs = { earliest: 0.5, latest: 0.5 }, ended = { earliest: 0.5, latest: 0.5 };
+  let moment: Moment | undefined;
+  return (interval) => {
+    const { beginMs, endMs } = interval;
+    // Times that were new in each interval would be young objects in old decisions, which V8 has to write down: each
+    // of them, in each interval.
+    moment ??= { interval, window: times(interval), fromMs, ended, number: -1 };
+    const { window } = moment;
+    moment.interval = interval;
+    moment.number++;
+    window.beginMs = fromMs.earliest = beginMs;
+    window.endMs =
+      fromMs.latest =
+      ended.earliest =
+      ended.latest =
+        endMs;
+    return moment;
+  };
 }
 
 /** Makes decisions, those of an interval anew for the next: they are valid as long as its `Step` is. */
 function createPool<T extends Decision>(make: () => T): (moment: Moment) => T {
   const pool: T[] = [];
-  let current: Moment | undefined, used = 0;
+  let current = -1, used = 0;
   return (moment) => {
-    if (moment !== current) [current, used] = [moment, 0];
+    if (moment.number !== current) {
+      current = moment.number;
+      used = 0;
+    }
     const decision = pool[used++] ??= make();
     decision.window = moment.window;
     decision.fromMs = moment.fromMs;
@@ -44,10 +65,17 @@ function createPool<T extends Decision>(make: () => T): (moment: Moment) => T {
 
 /** One that is to be filled; times are floats, so that V8 takes them for such from the start. */
 function emptyDecision<M extends Decision["measured"]>(measured: M): Decision & { measured: M } {
-  const times = { earliest: 0.5, latest: 0.5 };
   return {
-    ...{ rule: 0, action: "block", certain: false, source: 0, window: { beginMs: 0.5, endMs: 0.5 } },
-    ...{ fromMs: times, untilMs: times, measured, thresholds: NO_THRESHOLDS, formula: "" },
+    rule: 0,
+    action: "block",
+    certain: false,
+    source: 0,
+    window: NO_TIMES,
+    fromMs: NO_SPAN,
+    untilMs: { earliest: 0.5, latest: 0.5 },
+    measured,
+    thresholds: NO_THRESHOLDS,
+    formula: "",
   };
 }
 
@@ -56,9 +84,13 @@ function sayOnce<K>(
   sayOf: (of: K) => Pick<Decision, "thresholds" | "formula">,
 ): (of: K) => Pick<Decision, "thresholds" | "formula"> {
   const said = new Map<K, Pick<Decision, "thresholds" | "formula">>();
+  /** Most often it is what it was the last time. */
+  let last: K | undefined, words: Pick<Decision, "thresholds" | "formula"> | undefined;
   return (of) => {
-    let words = said.get(of);
+    if (of === last && words) return words;
+    words = said.get(of);
     if (!words) said.set(of, words = sayOf(of));
+    last = of;
     return words;
   };
 }
@@ -79,6 +111,7 @@ export interface Once {
 }
 
 const FOR_GOOD = { earliest: Infinity, latest: Infinity }, NO_THRESHOLDS = {};
+const NO_TIMES = { beginMs: 0.5, endMs: 0.5 }, NO_SPAN = { earliest: 0.5, latest: 0.5 };
 
 /** Nothing was told so far. */
 export function createOnce(rules: RuleTable): Once {
@@ -111,7 +144,7 @@ export const SURELY: Range = { lower: 1, upper: 1 };
 
 /** Starts to tell of sources over a limit. */
 export function createLimitDecision() {
-  const pool = createPool(() => emptyDecision({ packets: 0 }));
+  const pool = createPool(() => emptyDecision({ packets: 0.5 }));
   const wordsOf = sayOnce(({ rate, burst, algorithm }: Limit) => {
     return { thresholds: { rate, burst }, formula: `${algorithm}: packets ≤ burst + rate × seconds` };
   });
@@ -140,7 +173,7 @@ export function createAlertDecision() {
     thresholds: gate ? { count: gate.count, window: gate.windowMs / 1000 } : NO_THRESHOLDS,
     formula: gate ? `${gate.type}: ${gate.count} matches within ${gate.windowMs / 1000} s` : "each match",
   }));
-  const pool = createPool(() => ({ ...emptyDecision({ detections: 0 }), action: "alert" as const }));
+  const pool = createPool(() => emptyDecision({ detections: 0.5 }));
   return ({ rule, group, moment }: Place, { detections, certain, slot }: {
     detections: Range;
     certain: boolean;
@@ -148,6 +181,7 @@ export function createAlertDecision() {
   }): Decision => {
     const words = wordsOf(slot), decision = pool(moment);
     decision.rule = rule;
+    decision.action = "alert";
     decision.certain = certain;
     decision.source = group.source;
     decision.untilMs = moment.ended;
@@ -169,10 +203,7 @@ export function createBlockDecision(
     const thresholds = { auto_blacklist_threshold: limit, blacklist_ttl: ttlS };
     return { thresholds, formula: `detections ≥ ${limit} within ${ttlS || "∞"} s` };
   });
-  const pool = createPool(() => {
-    const empty = emptyDecision({ detections: 0, packets: 0, bytes: 0, syn: 0 });
-    return { ...empty, rule, action: enforced ? "block" : "alert", untilMs: { earliest: 0.5, latest: 0.5 } };
-  });
+  const pool = createPool(() => emptyDecision({ detections: 0.5, packets: 0.5, bytes: 0.5, syn: 0.5 }));
   return (group: Group, moment: Moment, { detections, certain, latest }: {
     detections: number;
     certain: boolean;
@@ -180,17 +211,22 @@ export function createBlockDecision(
   }): Decision => {
     const { source, known: { limit } } = group, { interval: { beginMs, endMs, cells } } = moment;
     const words = wordsOf(limit), decision = pool(moment), { measured, untilMs } = decision;
+    decision.rule = rule;
+    decision.action = enforced ? "block" : "alert";
     decision.certain = certain;
     decision.source = source;
     untilMs.earliest = beginMs + ttlMs;
     untilMs.latest = Math.max(latest, endMs + ttlMs);
     measured.detections = detections;
-    measured.packets = measured.bytes = measured.syn = 0;
+    let packets = 0, bytes = 0, syn = 0;
     for (let i = group.from; i < group.to; i++) {
-      measured.packets += cells.packets[i]!;
-      measured.bytes += cells.bytes[i]!;
-      measured.syn += cells.syn[i]!;
+      packets += cells.packets[i]!;
+      bytes += cells.bytes[i]!;
+      syn += cells.syn[i]!;
     }
+    measured.packets = packets;
+    measured.bytes = bytes;
+    measured.syn = syn;
     decision.thresholds = words.thresholds;
     decision.formula = words.formula;
     return decision;

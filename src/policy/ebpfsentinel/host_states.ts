@@ -58,8 +58,15 @@ export function createHosts(): Hosts {
       used += MAX_STATES * WIDTH;
       rows = atLeast(rows, used);
       rows[first + EARLIEST_MS] = rows[first + LATEST_MS] = -Infinity;
-      const none = { dropped: 0, most: 0, coveredUntilMs: -Infinity, blockedUntilMs: -Infinity };
-      return { first, count: 1, counting: true, ...none };
+      return {
+        first,
+        count: 1,
+        counting: true,
+        dropped: 0,
+        most: 0,
+        coveredUntilMs: -Infinity,
+        blockedUntilMs: -Infinity,
+      };
     },
     droppedSoFar({ first, count, dropped }) {
       let lower = Infinity, upper = 0;

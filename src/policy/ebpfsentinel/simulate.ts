@@ -19,8 +19,8 @@ import {
   type PortPackets,
   type SourceInterval,
 } from "./blacklist_bounds.ts";
-import { createAlertDecision, createBlockDecision, createOnce, momentOf, SURELY } from "./decisions.ts";
-import { isCountable, type Slot, takeSlots } from "./detection.ts";
+import { createAlertDecision, createBlockDecision, createMoments, createOnce, SURELY } from "./decisions.ts";
+import { createPortTable, isCountable, type Slot, takeSlots } from "./detection.ts";
 import { createDropped, createStops, pushEffect, stopOf, type Stops } from "./effects.ts";
 import { compileFirewall } from "./firewall.ts";
 import {
@@ -29,6 +29,7 @@ import {
   createGateBounds,
   createMatches,
   createRange,
+  type GateBounds,
   type GateRule,
   type Range,
   setMatches,
@@ -60,6 +61,7 @@ const NOTHING: Range = { lower: 0, upper: 0 };
 export function startSimulation(simulated: Simulated, { sources }: SimulatedStream): Simulation {
   const { config, profile, rules, destinations } = simulated, { ips, ids, ratelimit, ddos } = config;
   const slots = takeSlots(config, profile).byPort, inlineDrops = [...slots.values()].some((slot) => slot.inlineDrop);
+  const slotOf = createPortTable(slots);
   const firewall = compileFirewall(config.firewall, { profile, zonesEnabled: config.zonesEnabled });
   const know = createKnowledge(simulated, sources), presents = createBySource<Present>();
   const group = createGrouping(know), once = createOnce(rules);
@@ -68,7 +70,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   const ttl = ttlMs(ips, profile), lagMs = profile === "code" ? SWEEP_MS : 0;
   const enforced = ips.mode === "block" && config.firewall.enabled;
   const counting = ips.enabled && [...slots.values()].some((slot) => slot.feeds);
-  const found = createNotes();
+  const found = createNotes(), momentOf = createMoments();
   const hosts = createHosts(), stepHost = createStepHost(hosts), gateOf = createGates();
   /** Of the source that is at work, by its cells. */
   const passes = createRanges(), stopped: Stops[] = [], ports: Port[] = [], effects = createEffectList();
@@ -131,14 +133,14 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   // ------------------------------------------------------------------------------------------------ before sources
 
   /** Whether a source can reach its limit in the interval, as far as a quick look tells. */
-  function mayBlock({ known, from, to, source }: Group, cells: Cells): boolean {
+  function mayBlock({ known, from, to, source }: Group, cells: Cells, host = presents.get(source)?.host): boolean {
     if (!counting || known.trusted || known.sampled === false || known.counted === false) return false;
     let matches = 0;
     for (let i = from; i < to; i++) {
-      if (cells.port[i] === 0 || slots.get(cells.port[i]!)?.feeds) matches += cells.packets[i]!;
+      if (cells.port[i] === 0 || slotOf(cells.port[i]!)?.feeds) matches += cells.packets[i]!;
     }
     if (matches === 0) return false;
-    return (presents.get(source)?.host?.most ?? 0) + matches >= known.limit;
+    return (host ? host.most : 0) + matches >= known.limit;
   }
 
   /** Whether the blacklist may be too full for what begins in the interval. */
@@ -168,7 +170,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       return;
     }
     const present = work.present = recall(presents, source), count = to - from;
-    const mayBegin = active && refused !== "always" && mayBlock(group, cells);
+    const mayBegin = active && refused !== "always" && mayBlock(group, cells, host);
     const mayDrop = subnet.possible || mayBegin || (active && blockedUntil(present) > interval.beginMs);
     work.uncertain = mayDrop;
     work.subnet = subnet.possible;
@@ -207,7 +209,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   function finishCell(k: number): void {
     const { group, interval: { cells }, moment, decisions } = work, { known, from, source } = group;
     const cell = after.cell = from + k, packets = cells.packets[cell]!, stops = stopped[k]!;
-    const slot = inlineDrops ? slots.get(cells.port[cell]!) : undefined;
+    const slot = inlineDrops ? slotOf(cells.port[cell]!) : undefined;
     const last = slot?.inlineDrop
       ? rules.index(slot.rule.path)
       : known.listed?.mode === "block" && config.threatintel.enabled
@@ -273,7 +275,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   /** Detections of the source and the blocks they begin; undefined where there is nothing to detect. Fills `ports`. */
   function stepDetection(): HostStep | undefined {
     const { interval, present, subnet, uncertain: mayDrop } = work, { cells, beginMs, endMs } = interval;
-    const { known, from, to, source } = work.group;
+    const { known, from, to } = work.group;
     if (known.trusted && ids.rules.length === 0) return undefined;
     const unknownShare = known.sampled === "unknown" || subnet, count = to - from;
     let matched = 0;
@@ -282,7 +284,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     taking.count = count;
     while (ports.length < count) ports.push(createPort());
     for (let k = 0; k < count; k++) {
-      const port = ports[k]!, pass = passes.list[k]!, slot = slots.get(cells.port[from + k]!);
+      const port = ports[k]!, pass = passes.list[k]!, slot = slotOf(cells.port[from + k]!);
       port.packets = cells.packets[from + k]!;
       port.matches.lower = port.least = unknownShare ? 0 : pass.lower;
       port.matches.upper = pass.upper;
@@ -299,7 +301,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       ports[0]!.gate = { rule: undefined, state: createGateBounds(), detections: matches };
     }
     if (matched === 0 && !everyPort && (known.trusted || !present.host || isResting(present.host))) {
-      advanceGates(source, interval, mayDrop ? 0 : Infinity);
+      advanceGates(interval, mayDrop ? 0 : Infinity);
       return undefined;
     }
     const counted = blockedUntil(present) <= beginMs, host = present.host ??= hosts.add();
@@ -311,9 +313,9 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       : counted && !subnet && matched === 1
       ? step.fewestPass
       : 0;
-    advanceGates(source, interval, reach);
+    advanceGates(interval, reach);
     const latest = host.blockedUntilMs;
-    if (latest > endMs) blocked.set(source, latest);
+    if (latest > endMs) blocked.set(work.group.source, latest);
     if (step.begins !== "never") begin(step, latest);
     return step;
   }
@@ -333,7 +335,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
       detections.lower = bySource ? lower : 0;
       detections.upper = upper;
     }
-    port.slot = slot;
+    port.state = state;
     port.window = rule;
     if (mode === "alert" && detections.upper > 0) {
       const certain = detections.lower > 0 && !mayDrop,
@@ -349,15 +351,15 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   }
 
   /** Takes the windows of rules along, to which so many matches come at the least. */
-  function advanceGates(source: number, { beginMs, endMs }: Interval, reach: number): void {
+  function advanceGates({ beginMs, endMs }: Interval, reach: number): void {
     for (let k = 0; k < taking.count; k++) {
-      const { window, slot, least, matches: { upper } } = ports[k]!;
+      const { window, state, least, matches: { upper } } = ports[k]!;
       if (!window) continue;
       matches.lower = Math.min(least, reach);
       matches.upper = upper;
       matches.beginMs = beginMs;
       matches.endMs = endMs;
-      advanceGate(window, gateOf(source, slot!.number), matches);
+      advanceGate(window, state, matches);
     }
   }
 
@@ -442,17 +444,23 @@ interface Port extends PortPackets {
   /** What `gate` is where there is one, and its detections. */
   own: PortGate;
   detections: Range;
-  /** The slot whose window is to be taken along, that window's rule, and the least that comes to it. */
-  slot: Slot | undefined;
+  /** The window that is to be taken along, its rule, and the least that comes to it. */
+  state: GateBounds;
   window: GateRule | undefined;
   least: number;
 }
 
 function createPort(): Port {
-  const detections = createRange(), own = { rule: undefined, state: createGateBounds(), detections };
+  const detections = createRange(), state = createGateBounds(), own = { rule: undefined, state, detections };
   return {
-    ...{ packets: 0, matches: createRange(), gate: undefined, own, detections },
-    ...{ slot: undefined, window: undefined, least: 0 },
+    packets: 0.5,
+    matches: createRange(),
+    gate: undefined,
+    own,
+    detections,
+    state,
+    window: undefined,
+    least: 0.5,
   };
 }
 
