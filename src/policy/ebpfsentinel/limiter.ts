@@ -2,13 +2,14 @@
  * Guards and the rate limiter of a simulation: what they drop of a source's packets, at least and at most. Pure.
  */
 import type { Interval } from "../../evidence/interval.ts";
+import { atLeast } from "../../evidence/pairs.ts";
 import type { Decision } from "../policy.ts";
 import type { Limit } from "./config_limits.ts";
 import { createLimitDecision, type Moment, type Once, SURELY } from "./decisions.ts";
 import { createAnswer } from "./bucket.ts";
 import { countAnswers, stopOf, type Stops } from "./effects.ts";
 import { createMatches, createRange, type Range, setMatches } from "./gate.ts";
-import { createGuardBounds, createGuardSteps, type GuardName } from "./guards.ts";
+import { createGuardSteps, type GuardName } from "./guards.ts";
 import { boundLimit, bucketRule, type LimitBounds, type LimitRule, type Selected } from "./limits.ts";
 import { classify, createClasses, createRanges, distribute, exceed, type Ranges, resize, sumRanges } from "./ranges.ts";
 import type { Group, Present, Simulated } from "./sources.ts";
@@ -42,6 +43,7 @@ export function createLimiter(
   { once, undisturbed }: { once: Once; undisturbed: boolean },
 ) {
   const globals = new Map<string, LimitBounds>(), limitDecision = createLimitDecision();
+  const likelyDrop = createLikelyDrop();
   const anyGlobal = ratelimit.rules.some(({ scope }) => scope === "global");
   const classes = createClasses(), answer = createAnswer(cpus);
   const packets = createMatches(), dropped = createRange(), drops = createRanges(), inputs = createRanges();
@@ -129,7 +131,7 @@ export function createLimiter(
     packets.endMs = interval.endMs;
     if (ddos.enabled) {
       classify(classes, cells, { from, passes, uncertain });
-      stepGuards(present.guards ??= createGuardBounds(), classes, interval, takeDrops);
+      stepGuards(present.number, classes, interval, takeDrops);
     }
     const { syn, limit } = known.limits;
     if (syn) {
@@ -185,14 +187,19 @@ interface Taking {
   likely: number;
 }
 
-/** Packets over a limit if they come evenly. */
-function likelyDrop(present: Present, limit: Limit, packets: number, { beginMs, endMs }: Interval): number {
-  const { algorithm, rate } = limit, bucket = algorithm === "token_bucket" || algorithm === "leaky_bucket";
-  const tokens = present.tokens ??= { room: Infinity, atMs: 0 };
-  const seconds = (endMs - beginMs) / 1000, burst = bucket ? limit.burst : rate;
-  const carried = Math.min(burst, tokens.room + rate * Math.max(0, beginMs - tokens.atMs) / 1000);
-  const passed = Math.min(packets, carried + rate * seconds);
-  tokens.room = Math.min(burst, carried + rate * seconds - passed);
-  tokens.atMs = endMs;
-  return packets - passed;
+/** Starts to follow a likely course of the limiter: packets over a limit if they come evenly. */
+function createLikelyDrop() {
+  /** By source, the room that was left and when: Infinity for one that was never seen. */
+  let rows = new Float64Array(0);
+  return ({ number }: Present, limit: Limit, packets: number, { beginMs, endMs }: Interval): number => {
+    const { algorithm, rate } = limit, bucket = algorithm === "token_bucket" || algorithm === "leaky_bucket";
+    const row = 2 * number;
+    if (row + 2 > rows.length) rows = atLeast(rows, row + 2, Infinity);
+    const seconds = (endMs - beginMs) / 1000, burst = bucket ? limit.burst : rate;
+    const carried = Math.min(burst, rows[row]! + rate * Math.max(0, beginMs - rows[row + 1]!) / 1000);
+    const passed = Math.min(packets, carried + rate * seconds);
+    rows[row] = Math.min(burst, carried + rate * seconds - passed);
+    rows[row + 1] = endMs;
+    return packets - passed;
+  };
 }

@@ -9,7 +9,6 @@ import type { Host } from "./host_states.ts";
 import type { Config } from "./config.ts";
 import { isSampled, type Profile } from "./detection.ts";
 import { createGateBounds, type GateBounds } from "./gate.ts";
-import type { GuardBounds } from "./guards.ts";
 import { type LimitBounds, type Selected, selectLimits } from "./limits.ts";
 import type { RuleTable } from "./rules.ts";
 
@@ -43,14 +42,13 @@ export interface Known {
 
 /** What changes about a source; parts of it are made when first used. */
 export interface Present {
+  /** From 0, in the order in which sources came. */
+  number: number;
   host: Host | undefined;
   limit: LimitBounds | undefined;
   syn: LimitBounds | undefined;
-  guards: GuardBounds | undefined;
   /** A likely course of blocks: when one ends, what was counted since when. */
   likely: { untilMs: number; detections: number; sinceMs: number } | undefined;
-  /** A likely course of the limiter: tokens at a time. */
-  tokens: { room: number; atMs: number } | undefined;
 }
 
 /** The cells of a source in an interval, and what becomes of them. */
@@ -162,12 +160,11 @@ const NO_LIMITS = { syn: undefined, limit: undefined };
 export function recall(presents: BySource<Present>, source: number): Present {
   return presents.get(source) ?? presents.add(source, {
     // Not spread from smaller ones: V8 keeps what it adds to an object elsewhere than the object.
+    number: presents.values.length,
     host: undefined,
     limit: undefined,
     syn: undefined,
-    guards: undefined,
     likely: undefined,
-    tokens: undefined,
   });
 }
 
