@@ -16,6 +16,7 @@ import {
   type GateRule,
   matchesAtLeast,
   matchesFor,
+  type Opening,
   type Range,
   setMatches,
 } from "./gate.ts";
@@ -60,6 +61,8 @@ export interface PortGate {
   rule: GateRule | undefined;
   state: GateBounds;
   detections: Range;
+  /** What the interval finds of the window, where that was found out. */
+  opening?: Opening | undefined;
 }
 
 /** An interval of a source. */
@@ -280,7 +283,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     for (let i = 0; i < count; i++) {
       const { gate, matches } = ports[i]!;
       if (gate) setMatches(asked, matches, interval);
-      passing[i] = gate ? matchesFor(gate.rule, gate.state, needed, asked) : Infinity;
+      passing[i] = gate ? matchesFor(gate.rule, gate.state, needed, asked, gate.opening) : Infinity;
     }
   }
 
@@ -295,7 +298,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     }
     if (!only?.gate) return enough;
     setMatches(asked, only.matches, interval);
-    const fewest = matchesAtLeast(only.gate.rule, only.gate.state, enough, asked);
+    const fewest = matchesAtLeast(only.gate.rule, only.gate.state, enough, asked, only.gate.opening);
     return fewest === Infinity ? enough : fewest;
   }
 

@@ -102,12 +102,37 @@ function countOpenings(
   return next <= beginMs ? fitting : Math.ceil((endMs - next) / windowMs);
 }
 
+/** What an interval finds of a gate: the same for all that is asked of both, which is found out once. */
+export interface Opening {
+  /** Whether its first match opens a window. */
+  fresh: boolean;
+  /** Windows that can open after the first. */
+  more: number;
+}
+
+export function createOpening(): Opening {
+  return { fresh: false, more: 0.5 };
+}
+
+/** Finds it out; put into `into`. */
+export function openGate(rule: GateRule, gate: GateBounds, matches: Matches, into = createOpening()): Opening {
+  into.fresh = isFresh(rule, gate, matches.beginMs);
+  into.more = countOpenings(rule, gate, matches, into.fresh);
+  return into;
+}
+
 /** How many of the matches get through, at least and at most; put into `into`. */
-export function boundGate(rule: GateRule, gate: GateBounds, matches: Matches, into = createRange()): Range {
+export function boundGate(
+  rule: GateRule,
+  gate: GateBounds,
+  matches: Matches,
+  into = createRange(),
+  opening?: Opening,
+): Range {
   const { type, count: N } = rule, { lower: m, upper: M } = matches;
   into.lower = into.upper = 0;
   if (M === 0) return into;
-  const fresh = isFresh(rule, gate, matches.beginMs), more = countOpenings(rule, gate, matches, fresh);
+  const { fresh, more } = opening ?? openGate(rule, gate, matches);
   const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   if (type === "limit") {
     into.lower = Math.min(m, Math.max(0, N - N0));
@@ -140,10 +165,10 @@ export function takeRoom(rule: GateRule, gate: GateBounds, matches: Matches, int
 }
 
 /** The gate after the matches. */
-export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches): void {
+export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches, opening?: Opening): void {
   if (matches.upper === 0) return;
-  const fresh = isFresh(rule, gate, matches.beginMs);
-  advance(rule, gate, matches, fresh, countOpenings(rule, gate, matches, fresh));
+  const { fresh, more } = opening ?? openGate(rule, gate, matches);
+  advance(rule, gate, matches, fresh, more);
 }
 
 function advance(rule: GateRule, gate: GateBounds, matches: Matches, fresh: boolean, more: number): void {
@@ -168,11 +193,17 @@ function advance(rule: GateRule, gate: GateBounds, matches: Matches, fresh: bool
  * The fewest matches that let `wanted` through for certain, up to `matches.upper`; Infinity if not even so many do:
  * `boundGate` solved for the matches.
  */
-export function matchesFor(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
+export function matchesFor(
+  rule: GateRule | undefined,
+  gate: GateBounds,
+  wanted: number,
+  matches: Matches,
+  opening?: Opening,
+): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted;
-  const { type, count: N } = rule, fresh = isFresh(rule, gate, matches.beginMs);
-  const more = countOpenings(rule, gate, matches, fresh), n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  const { type, count: N } = rule, { fresh, more } = opening ?? openGate(rule, gate, matches);
+  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   let fewest = Infinity;
   if (type === "limit") {
     if (wanted <= N - N0) fewest = wanted;
@@ -184,11 +215,17 @@ export function matchesFor(rule: GateRule | undefined, gate: GateBounds, wanted:
 }
 
 /** The fewest matches that can let `wanted` through; Infinity if `matches.upper` can't. */
-export function matchesAtLeast(rule: GateRule | undefined, gate: GateBounds, wanted: number, matches: Matches): number {
+export function matchesAtLeast(
+  rule: GateRule | undefined,
+  gate: GateBounds,
+  wanted: number,
+  matches: Matches,
+  opening?: Opening,
+): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted <= matches.upper ? wanted : Infinity;
-  const { type, count: N } = rule, fresh = isFresh(rule, gate, matches.beginMs);
-  const more = countOpenings(rule, gate, matches, fresh), n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  const { type, count: N } = rule, { fresh, more } = opening ?? openGate(rule, gate, matches);
+  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   let fewest = Infinity;
   if (type === "limit") {
     if (wanted <= Math.max(0, N - n) + more * N) fewest = wanted;

@@ -28,9 +28,12 @@ import {
   boundGate,
   createGateBounds,
   createMatches,
+  createOpening,
   createRange,
   type GateBounds,
   type GateRule,
+  openGate,
+  type Opening,
   type Range,
   setMatches,
 } from "./gate.ts";
@@ -298,7 +301,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     if (everyPort) {
       const { matches } = ports[0]!;
       matches.lower = 0;
-      ports[0]!.gate = { rule: undefined, state: createGateBounds(), detections: matches };
+      ports[0]!.gate = { rule: undefined, state: createGateBounds(), detections: matches, opening: undefined };
     }
     if (matched === 0 && !everyPort && (known.trusted || !present.host || isResting(present.host))) {
       advanceGates(interval, mayDrop ? 0 : Infinity);
@@ -328,9 +331,12 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     const { lower, upper } = port.matches, state = gateOf(group.source, slot.number), { detections } = port;
     const bySource = !rule || !threshold || threshold.trackBy === "src_ip" ||
       (threshold.trackBy === "both" && destinations.length === 1);
-    if (bySource && rule) {
+    if (rule) {
       setMatches(matches, port.matches, interval);
-      boundGate(rule, state, matches, detections);
+      openGate(rule, state, matches, port.opening);
+    }
+    if (bySource && rule) {
+      boundGate(rule, state, matches, detections, port.opening);
     } else {
       detections.lower = bySource ? lower : 0;
       detections.upper = upper;
@@ -353,13 +359,13 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
   /** Takes the windows of rules along, to which so many matches come at the least. */
   function advanceGates({ beginMs, endMs }: Interval, reach: number): void {
     for (let k = 0; k < taking.count; k++) {
-      const { window, state, least, matches: { upper } } = ports[k]!;
+      const { window, state, opening, least, matches: { upper } } = ports[k]!;
       if (!window) continue;
       matches.lower = Math.min(least, reach);
       matches.upper = upper;
       matches.beginMs = beginMs;
       matches.endMs = endMs;
-      advanceGate(window, state, matches);
+      advanceGate(window, state, matches, opening);
     }
   }
 
@@ -444,14 +450,18 @@ interface Port extends PortPackets {
   /** What `gate` is where there is one, and its detections. */
   own: PortGate;
   detections: Range;
-  /** The window that is to be taken along, its rule, and the least that comes to it. */
+  /** The window that is to be taken along, what the interval finds of it, its rule, and the least that comes to it. */
   state: GateBounds;
+  opening: Opening;
   window: GateRule | undefined;
   least: number;
 }
 
 function createPort(): Port {
-  const detections = createRange(), state = createGateBounds(), own = { rule: undefined, state, detections };
+  const detections = createRange(),
+    state = createGateBounds(),
+    opening = createOpening(),
+    own = { rule: undefined, state, detections, opening };
   return {
     packets: 0.5,
     matches: createRange(),
@@ -459,6 +469,7 @@ function createPort(): Port {
     own,
     detections,
     state,
+    opening,
     window: undefined,
     least: 0.5,
   };
