@@ -50,9 +50,11 @@ testWith(
     const listMissing = () => PLACES.filter((place) => !ibsr.log().includes(`${place}: ENOMEM`));
     await lab.keepTalking(80, async () => {
       await connect(10);
-      // The counts of calls in a reading and this one have no divisor in common, so that each call has its turn.
-      for (let tries = 0; tries < 10 && listMissing().length > 0; tries++) {
-        await whileCallsFail(lab, ibsr.process.pid, `${tries + 1}+7`, async () => {
+      // What failed is called again, which shifts all that follows, in each thread by itself: a number that goes on
+      // hitting the same calls is followed by others.
+      for (let tries = 0; tries < 40 && listMissing().length > 0; tries++) {
+        const which = `${1 + tries % 10}+${tries < 10 ? 7 : 5 + tries % 4}`;
+        await whileCallsFail(lab, ibsr.process.pid, which, async () => {
           await connect(10);
           await knock();
           await pause(400);
