@@ -58,6 +58,7 @@ const PURE = [
 const IMPURE = [
   "src/evidence/file_thread.ts",
   "src/evidence/files.ts",
+  "src/evidence/open_file.ts",
   "src/evidence/read.ts",
   "src/evidence/store.ts",
   "src/report/write.ts",

@@ -67,12 +67,16 @@ function* walk(directory: string): Generator<string> {
 
 /** One file of snapshots, plain or compressed as its name says. `bytes`: its size, if that is known. */
 export function openInput(path: string, bytes = Deno.statSync(path).size): Input {
-  const most = compressionOf(path) ? LEAST_PIECE_BYTES : MOST_PIECE_BYTES;
-  const length = Math.min(most, Math.max(LEAST_PIECE_BYTES, bytes));
   return {
-    ...makeInput({ path, bytes, open: (room = () => new Uint8Array(length)) => readPieces(path, room) }),
+    ...makeInput({ path, bytes, open: (room = () => makeRoom({ path, bytes })) => readPieces(path, room) }),
     local: true,
   };
+}
+
+/** Room for what is read at once of a file. */
+export function makeRoom({ path, bytes = 0 }: Pick<Input, "path" | "bytes">): Uint8Array {
+  const most = compressionOf(path) ? LEAST_PIECE_BYTES : MOST_PIECE_BYTES;
+  return new Uint8Array(Math.min(most, Math.max(LEAST_PIECE_BYTES, bytes)));
 }
 
 /** Snapshots from wherever `open()` has the stored bytes, plain or compressed as the path says. */

@@ -6,7 +6,7 @@
  */
 import type { ErrorKind } from "../errors.ts";
 
-/** What the thread gets at its start. */
+/** What the thread gets at its start; later messages are paths of files. */
 export interface Slots {
   /** Of each: 0, the thread's to fill; the number of bytes in it; or, negative, how many bytes of JSON are, an Outcome. */
   states: Int32Array;
@@ -14,13 +14,6 @@ export interface Slots {
   stored: Float64Array;
   /** Together as much as the processor's caches hold: of 4 MB each, a gigabyte takes 0.3 s more. */
   rooms: Uint8Array[];
-}
-
-/** What it gets for each file. */
-export interface Named {
-  path: string;
-  /** As it is stored; undefined if that isn't known. */
-  bytes: number | undefined;
 }
 
 /** How a file ended. */

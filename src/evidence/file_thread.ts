@@ -1,10 +1,10 @@
 /**
  * The thread that reads files (files.ts): their bytes go into the slots, decompressed, and then what their SHA-256 is.
  */
-import { createHash } from "node:crypto";
 import { IbsrError, reason } from "../errors.ts";
 import { openInput } from "../input.ts";
-import type { Named, Outcome, Slots } from "./file_slots.ts";
+import type { Outcome, Slots } from "./file_slots.ts";
+import { openFile } from "./open_file.ts";
 
 /** This thread, as those of its kind have it. */
 const thread = self as unknown as {
@@ -13,7 +13,7 @@ const thread = self as unknown as {
 };
 
 /** What reads a file into slots, which are used in turn, wherever the file before it ended. */
-function createReader({ states, stored, rooms }: Slots): (file: Named) => Promise<void> {
+function createReader({ states, stored, rooms }: Slots): (path: string) => Promise<void> {
   let slot = 0;
   /** The next slot's room, once it is free. */
   const room = () => {
@@ -27,17 +27,13 @@ function createReader({ states, stored, rooms }: Slots): (file: Named) => Promis
     slot = (slot + 1) % rooms.length;
   };
 
-  return async (file) => {
-    const hash = createHash("sha256");
-    let bytes = 0, filled = 0, failed: Outcome["failed"];
-    const take = (part: Uint8Array) => {
-      hash.update(part);
-      bytes += part.length;
-    };
+  return async (path) => {
+    const file = openFile(openInput(path, 0), room); // its size would only say how much room to make
+    let filled = 0, failed: Outcome["failed"];
     try {
-      for await (const piece of openInput(file.path, file.bytes).read(take, room)) {
+      for await (const piece of file.pieces()) {
         if (piece.buffer === rooms[slot]!.buffer) {
-          handOver(piece.length, bytes);
+          handOver(piece.length, file.bytes);
           continue;
         }
         // What was decompressed comes in small pieces: several fill a slot.
@@ -47,7 +43,7 @@ function createReader({ states, stored, rooms }: Slots): (file: Named) => Promis
           at += part.length;
           filled += part.length;
           if (filled < to.length) continue;
-          handOver(filled, bytes);
+          handOver(filled, file.bytes);
           filled = 0;
         }
       }
@@ -55,16 +51,16 @@ function createReader({ states, stored, rooms }: Slots): (file: Named) => Promis
       const { kind = undefined, hint = undefined } = error instanceof IbsrError ? error : {};
       failed = { kind, message: reason(error), hint };
     }
-    if (filled > 0) handOver(filled, bytes);
-    const outcome: Outcome = { sha256: hash.digest("hex"), failed };
+    if (filled > 0) handOver(filled, file.bytes);
+    const outcome: Outcome = { sha256: file.sha256(), failed };
     const text = new TextEncoder().encode(JSON.stringify(outcome));
     room().set(text);
-    handOver(-text.length, bytes);
+    handOver(-text.length, file.bytes);
   };
 }
 
 thread.onmessage = ({ data }: MessageEvent<Slots>) => {
   const read = createReader(data);
-  thread.onmessage = ({ data }: MessageEvent<Named>) => void read(data);
+  thread.onmessage = ({ data }: MessageEvent<string>) => void read(data);
 };
 thread.postMessage("ready");

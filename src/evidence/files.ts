@@ -4,27 +4,17 @@
  * Large ones are read, decompressed and hashed in a thread, which takes about as long as scanning does: a gigabyte then
  * takes 1.1 s where it would take 2. Where no thread can be started, it is done in this one; what comes out is the same.
  */
-import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers";
 import { IbsrError } from "../errors.ts";
-import type { Input } from "../input.ts";
+import { type Input, makeRoom } from "../input.ts";
 import { startThread } from "../thread.ts";
-import { makeSlots, type Named, type Outcome } from "./file_slots.ts";
+import { makeSlots, type Outcome } from "./file_slots.ts";
+import { type OpenFile, openFile } from "./open_file.ts";
 
 /** Reads files, one after the other, each to its end. */
 export interface FileReader extends Disposable {
   /** Starts with the next. */
   open(input: Input): OpenFile;
-}
-
-/** A file that is being read. */
-export interface OpenFile {
-  /** Its bytes, decompressed: to their end, or to what is wrong with them. A piece is valid until the next is asked for. */
-  pieces(): AsyncIterable<Uint8Array>;
-  /** Bytes read so far, as they are stored. */
-  readonly bytes: number;
-  /** Of all of them, when the pieces have ended; in hexadecimal. */
-  sha256(): string;
 }
 
 /** A reader of about as many bytes. */
@@ -34,19 +24,8 @@ export async function openFileReader(bytes: number): Promise<FileReader> {
 }
 
 function openHere(input: Input): OpenFile {
-  const hash = createHash("sha256"), room = new Uint8Array(Math.min(1 << 20, Math.max(1 << 16, input.bytes ?? 0)));
-  let bytes = 0;
-  const take = (part: Uint8Array) => {
-    hash.update(part);
-    bytes += part.length;
-  };
-  return {
-    pieces: () => input.read(take, () => room),
-    get bytes() {
-      return bytes;
-    },
-    sha256: () => hash.digest("hex"),
-  };
+  let room: Uint8Array | undefined;
+  return openFile(input, () => room ??= makeRoom(input));
 }
 
 function readApart(worker: Worker): FileReader {
@@ -68,11 +47,11 @@ function readApart(worker: Worker): FileReader {
       if (waits) await value;
     }
   };
-  const openApart = ({ path, bytes: size }: Input): OpenFile => {
+  const openApart = ({ path }: Input): OpenFile => {
     let bytes = 0, outcome: Outcome | undefined;
     return {
       async *pieces() {
-        worker.postMessage({ path, bytes: size } satisfies Named);
+        worker.postMessage(path);
         for (;;) {
           const state = await waitForSlot(), room = rooms[slot]!;
           bytes = stored[slot]!;

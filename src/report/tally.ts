@@ -344,6 +344,8 @@ export function createTally(
     return scope.syn[local]! > 0 && unused ? "likely abusive" : "unknown";
   };
 
+  const classOf = (local: number): SourceClass => CLASSES[classes[local]!]!;
+
   const countKeys = (): TallyCounts["keys"] => {
     const { count } = keys, source = new Uint32Array(count), port = new Uint16Array(count);
     const byKey = new Uint8Array(count);
@@ -424,7 +426,7 @@ export function createTally(
       classes = new Uint8Array(sourceCount);
       for (let local = 0; local < sourceCount; local++) classes[local] = CLASSES.indexOf(judge(local));
     },
-    classOf: (local) => CLASSES[classes[local]!]!,
+    classOf,
     counts() {
       const outside = scopes[TOTAL],
         sources = {
@@ -433,8 +435,8 @@ export function createTally(
         };
       const shared: TallyCounts["shared"] = [], longKnown: number[] = [];
       for (let local = 0; local < sourceCount; local++) {
-        const source = global[local]!, cls = CLASSES[classes[local]!]!;
-        const reason = describeShared(cls, { uses: outside.uses[local]!, unanswered: unanswered[local]! });
+        const source = global[local]!;
+        const reason = describeShared(classOf(local), { uses: outside.uses[local]!, unanswered: unanswered[local]! });
         if (reason !== undefined) shared.push({ source, reason });
         if (isLegitimate(outside, local) && isLong(outside.periods[local]!, watchedPeriods)) longKnown.push(source);
       }
