@@ -14,8 +14,8 @@
  * Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng (whose packet block is called enhanced, simple, or,
  * obsolete, just packet), RFC 1952.
  */
-import { createGunzip } from "node:zlib";
-import { IbsrError, reason } from "./errors.ts";
+import { decompress } from "./decompress.ts";
+import { IbsrError } from "./errors.ts";
 
 /** One frame of a capture. */
 export interface Frame {
@@ -109,7 +109,7 @@ const ETHERNET = 1;
  */
 export function readFrames(chunks: AsyncIterable<Uint8Array>, options: { name: string }): Capture {
   const summary: CaptureSummary = { frames: 0, snapped: 0, warnings: [] };
-  return { frames: decode(decompress(chunks, options.name, summary), options.name, summary), summary };
+  return { frames: decode(unpack(chunks, options.name, summary), options.name, summary), summary };
 }
 
 /**
@@ -401,7 +401,7 @@ function readInterface(d: Decoder, at: number, block: { size: number; little: bo
 }
 
 /** Passes bytes through, or what they decompress to if they begin like gzip. */
-async function* decompress(chunks: AsyncIterable<Uint8Array>, name: string, summary: CaptureSummary) {
+async function* unpack(chunks: AsyncIterable<Uint8Array>, name: string, summary: CaptureSummary) {
   const source = chunks[Symbol.asyncIterator]();
   try {
     let head: Uint8Array = new Uint8Array(0);
@@ -421,61 +421,25 @@ async function* decompress(chunks: AsyncIterable<Uint8Array>, name: string, summ
   }
 }
 
-/**
- * Decompresses one gzip member after another. Each chunk's output is taken before the next is fed, and all of it
- * before the end is announced, since the stream drops what is unread when it fails.
- */
+/** What the gzip holds, also where it is cut. */
 async function* gunzip(chunks: AsyncIterable<Uint8Array>, name: string, summary: CaptureSummary) {
-  const stream = createGunzip({ chunkSize: 65_536 });
-  let failure: Error | undefined, wake = () => {};
-  stream.on("error", (error: Error) => {
-    failure = error;
-    wake();
-  });
-  stream.on("readable", () => wake());
-
   let given = 0;
-  const outputOf = async function* (feed: (done: () => void) => void) {
-    let fed = false;
-    feed(() => {
-      fed = true;
-      wake();
-    });
-    for (;;) {
-      for (let out: Uint8Array | null; (out = stream.read()) !== null;) {
-        given += out.length;
-        // A plain array: a Node Buffer's slice() is no copy and its text no list of numbers.
-        yield new Uint8Array(out.buffer, out.byteOffset, out.length);
-      }
-      if (fed || failure) return;
-      await new Promise<void>((resolve) => wake = resolve);
-    }
-  };
-
   try {
-    for await (const chunk of chunks) {
-      if (chunk.length === 0) continue;
-      yield* outputOf((done) => stream.write(chunk, done));
-      if (failure) break;
+    for await (const bytes of decompress(chunks, "gzip")) {
+      given += bytes.length;
+      yield bytes;
     }
-    if (!failure) {
-      yield* outputOf((done) => {
-        stream.once("end", done);
-        stream.end();
+  } catch (error) {
+    if (!(error instanceof IbsrError)) throw error;
+    if ((error.cause as { code?: unknown } | undefined)?.code !== "Z_BUF_ERROR") {
+      throw new IbsrError("data", `Cannot read "${name}": ${error.message} after byte ${given}`, {
+        hint: "`gzip -t FILE` checks a file",
+        cause: error,
       });
     }
-  } finally {
-    stream.destroy();
+    summary.truncatedAtByte = given;
+    summary.warnings.push(`"${name}" ends inside its gzip data; ${given} bytes were decompressed`);
   }
-  if (!failure) return;
-  if ((failure as { code?: unknown }).code !== "Z_BUF_ERROR") {
-    throw new IbsrError("data", `Cannot decompress "${name}": ${reason(failure)} after byte ${given}`, {
-      hint: "`gzip -t FILE` checks a file",
-      cause: failure,
-    });
-  }
-  summary.truncatedAtByte = given;
-  summary.warnings.push(`"${name}" ends inside its gzip data; ${given} bytes were decompressed`);
 }
 
 function damaged(d: Decoder, at: number, state: string): IbsrError {
