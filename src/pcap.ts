@@ -21,7 +21,7 @@ import { IbsrError } from "./errors.ts";
 export interface Frame {
   /** Milliseconds since 1970 as the file has it, fraction included: exact for µs, within 0.25 µs for ns. */
   timeMs: number;
-  /** What was captured, from the Ethernet header on. Stays valid: nothing is written there again. */
+  /** What was captured, from the Ethernet header on. Valid until the next batch is asked for. */
   bytes: Uint8Array;
   /** Length on the wire; never less than `bytes.length`. */
   length: number;
@@ -102,7 +102,7 @@ const ETHERNET = 1;
 /**
  * Reads a capture.
  *
- * @param chunks The file's bytes, in pieces of any size. They must not be overwritten later: frames are views of them.
+ * @param chunks The file's bytes, in pieces of any size; each is looked at until the next is asked for.
  * @param options.name What messages call the capture.
  * @returns Frames, which throw {@link IbsrError} `data` for anything that is no Ethernet capture or is damaged, naming
  * the byte; and the summary they fill.
@@ -149,19 +149,21 @@ async function* decode(chunks: AsyncIterable<Uint8Array>, name: string, summary:
     untimed: 0,
   };
   const chooseFormat = d.step = formatStep(d);
-  let held: Uint8Array[] = [], heldBytes = 0, need = 1, done = 0;
+  // One window for all of the file: what memory it takes is then not up to when garbage is collected.
+  let window = new Uint8Array(1 << 17), held = 0, need = 1, done = 0;
   for await (const chunk of chunks) {
-    held.push(chunk);
-    heldBytes += chunk.length;
-    if (heldBytes < need) continue;
-    d.bytes = join(held, heldBytes);
-    d.view = new DataView(d.bytes.buffer, d.bytes.byteOffset, d.bytes.length);
+    if (held + chunk.length > window.length) window = join([window.subarray(0, held)], 2 * (held + chunk.length));
+    window.set(chunk, held);
+    held += chunk.length;
+    if (held < need) continue;
+    d.bytes = window.subarray(0, held);
+    d.view = new DataView(window.buffer, 0, held);
     for (let at = 0, starved = false; !starved;) {
       let failure: unknown;
       try {
         while (!starved && d.frames.length < BATCH) {
           need = d.step(at);
-          starved = need > heldBytes - at;
+          starved = need > held - at;
           if (!starved) at += need;
         }
       } catch (error) {
@@ -177,11 +179,11 @@ async function* decode(chunks: AsyncIterable<Uint8Array>, name: string, summary:
       done = at;
     }
     d.offset += done;
-    heldBytes -= done;
-    held = heldBytes > 0 ? [d.bytes.subarray(done)] : [];
+    window.copyWithin(0, done, held);
+    held -= done;
   }
-  if (d.step === chooseFormat) throw notCapture(name, heldBytes === 0 ? "it is empty" : `it has ${heldBytes} bytes`);
-  warnAtEnd(d, heldBytes);
+  if (d.step === chooseFormat) throw notCapture(name, held === 0 ? "it is empty" : `it has ${held} bytes`);
+  warnAtEnd(d, held);
 }
 
 function warnAtEnd(d: Decoder, leftBytes: number): void {
@@ -200,8 +202,8 @@ function warnAtEnd(d: Decoder, leftBytes: number): void {
   }
 }
 
-function join(chunks: Uint8Array[], length: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!;
+/** The chunks one after the other, in new memory of a length. */
+function join(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {

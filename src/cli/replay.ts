@@ -98,16 +98,17 @@ async function chooseEngine(options: ReplayFilesOptions, stack: DisposableStack)
 /** The frames of all files, in their order; warnings and progress go to standard error. */
 async function* readFiles(paths: readonly string[], signal: AbortSignal): AsyncGenerator<Frame[]> {
   for (const path of paths) {
+    using stack = new DisposableStack();
     let file: Deno.FsFile, size: number;
     try {
-      file = await Deno.open(path);
+      file = stack.use(await Deno.open(path));
       size = (await file.stat()).size;
     } catch (cause) {
       throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
     }
     const progress = createBar(path);
     let read = 0;
-    const { frames, summary } = readFrames(countBytes(file.readable, (bytes) => void (read += bytes)), { name: path });
+    const { frames, summary } = readFrames(readPieces(file, (bytes) => void (read += bytes)), { name: path });
     try {
       for await (const batch of frames) {
         if (signal.aborted) return;
@@ -124,12 +125,11 @@ async function* readFiles(paths: readonly string[], signal: AbortSignal): AsyncG
   }
 }
 
-async function* countBytes(
-  stream: ReadableStream<Uint8Array>,
-  add: (bytes: number) => void,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of stream) {
-    add(chunk.length);
-    yield chunk;
+/** A file's bytes, in pieces that are valid until the next. */
+async function* readPieces(file: Deno.FsFile, add: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+  const room = new Uint8Array(1 << 16);
+  for (let length; (length = await file.read(room)) !== null;) {
+    add(length);
+    yield room.subarray(0, length);
   }
 }
