@@ -1,7 +1,7 @@
 /**
  * Files, written so that nothing is lost or seen half: what the spool, the ledger, reports and units have in common.
  */
-import { IbsrError, reason } from "./errors.ts";
+import { type ErrorKind, IbsrError, reason } from "./errors.ts";
 
 /** Runs the file operations of `action`; an error of theirs is thrown as one of ours. */
 export function attempt<T>(action: string, operations: () => T): T {
@@ -21,17 +21,43 @@ export async function attemptLater<T>(action: string, operations: () => Promise<
   }
 }
 
-/** What a file operation of `action` threw, as one of our errors. `gone`: what to try where the file isn't there. */
-export function fileError(action: string, cause: unknown, { gone }: { gone?: string } = {}): IbsrError {
+/**
+ * What a file operation of `action` threw, as one of our errors.
+ *
+ * @param options.gone What to try where the file isn't there.
+ * @param options.kind Not `permission` or `storage`, by what was thrown.
+ */
+export function fileError(
+  action: string,
+  cause: unknown,
+  { gone, kind }: { gone?: string; kind?: ErrorKind } = {},
+): IbsrError {
   if (cause instanceof IbsrError) return cause;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  const kind = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined, denied = code === "EACCES";
   const hint = code === "ENOSPC"
     ? "`df` shows free space; --max-bytes bounds the spool"
     : code === "ENOENT"
     ? gone
+    : denied
+    ? "`namei -l PATH` shows whose it is, and each folder on the way to it"
     : undefined;
-  return new IbsrError(kind, `Cannot ${action}: ${reason(cause)}`, { ...(hint === undefined ? {} : { hint }), cause });
+  return new IbsrError(
+    kind ?? (denied || code === "EPERM" ? "permission" : "storage"),
+    `Cannot ${action}: ${reason(cause)}`,
+    { ...(hint === undefined ? {} : { hint }), cause },
+  );
+}
+
+/** What reading a file that a user named threw, as fileError(); `what`: the file, in words. */
+export function namedFileError(
+  what: string,
+  cause: unknown,
+  { kind = "data", gone = "check the spelling; a relative path begins in the folder that ibsr was started in" }: {
+    kind?: ErrorKind;
+    gone?: string;
+  } = {},
+): IbsrError {
+  return fileError(`read ${what}`, cause, { kind, gone });
 }
 
 /** Writes all of `bytes`: one write(2) may take only a part. */

@@ -2,8 +2,8 @@
  * Opens what a user names as input: files and folders of segments, plain or compressed, in the order of time.
  */
 import { decompress } from "./decompress.ts";
-import { IbsrError, reason } from "./errors.ts";
-import { fileError } from "./files.ts";
+import { IbsrError } from "./errors.ts";
+import { fileError, namedFileError } from "./files.ts";
 
 /** One file of snapshots. */
 export interface Input {
@@ -21,6 +21,13 @@ export interface Input {
    * @param room Gives what the next piece is read into, if it is read as it is stored; new memory each time if not given.
    */
   read(stored?: (bytes: Uint8Array) => void, room?: () => Uint8Array): AsyncIterable<Uint8Array>;
+}
+
+/** That a folder, or what lies below a prefix of a bucket, is empty. */
+export function noSegmentError(name: string): IbsrError {
+  return new IbsrError("data", `Cannot read ${name}: no segment (*.jsonl) is in it`, {
+    hint: "`ibsr collect` writes them into its spool (--out-dir)",
+  });
 }
 
 /** Names that hold snapshots, sealed or open. */
@@ -43,10 +50,10 @@ export function listInputs(paths: readonly string[]): Input[] {
     try {
       if (!Deno.statSync(path).isDirectory) return [openInput(path)];
       const found = [...walk(path)].sort();
-      if (found.length === 0) throw new IbsrError("data", `no segment (*.jsonl) is in it`);
+      if (found.length === 0) throw noSegmentError(path);
       return found.map((found) => openInput(found));
     } catch (cause) {
-      throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
+      throw namedFileError(path, cause);
     }
   });
 }

@@ -3,7 +3,7 @@
  */
 import { type Converter, createConverter, type LeftOut, streamOf } from "../convert.ts";
 import { EXIT, IbsrError, reason } from "../errors.ts";
-import { writeAll } from "../files.ts";
+import { fileError, writeAll } from "../files.ts";
 import { listInputs } from "../input.ts";
 import { log } from "../log.ts";
 import { readSnapshots } from "../snapshot.ts";
@@ -73,7 +73,7 @@ async function convertFiles(paths: readonly string[], out: string): Promise<Conv
           const bytes = encoder.encode(text);
           writeAll(stream.file!, bytes);
         } catch (cause) {
-          throw new IbsrError("storage", `Cannot write below ${out}: ${reason(cause)}`, { cause });
+          throw fileError(`write below ${out}`, cause, { kind: "storage" });
         }
         stream.lines++;
       }

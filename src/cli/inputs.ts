@@ -3,7 +3,7 @@
  */
 import { IbsrError } from "../errors.ts";
 import { type Evidence, readEvidence } from "../evidence/read.ts";
-import { type Input, isSegmentName, listInputs, makeInput } from "../input.ts";
+import { type Input, isSegmentName, listInputs, makeInput, noSegmentError } from "../input.ts";
 import { getObject, listObjects, parseS3Url } from "../s3/read.ts";
 import { prepareBucket } from "./bucket.ts";
 import type { Context } from "./command.ts";
@@ -49,9 +49,7 @@ async function listBucket(
     if (!isSegmentName(key.slice(key.lastIndexOf("/") + 1))) continue;
     inputs.push(makeInput({ path: `s3://${bucket}/${key}`, bytes: size, open: () => getObject(client, key) }));
   }
-  if (inputs.length === 0) {
-    throw new IbsrError("data", `Cannot read s3://${bucket}/${prefix}: no segment (*.jsonl) is in it`);
-  }
+  if (inputs.length === 0) throw noSegmentError(`s3://${bucket}/${prefix}`);
   return inputs;
 }
 

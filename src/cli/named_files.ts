@@ -3,7 +3,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createPrefixSet, parseAllowlist, type PrefixSet } from "../allowlist.ts";
-import { type ErrorKind, IbsrError, reason } from "../errors.ts";
+import type { ErrorKind } from "../errors.ts";
+import { namedFileError } from "../files.ts";
 import { log } from "../log.ts";
 
 /** No list of addresses or policy that people wrote is larger. */
@@ -13,11 +14,17 @@ const MOST_BYTES = 64 << 20;
  * All bytes of a file.
  *
  * @param what It, in an error's words; its path if not given.
+ * @param error As namedFileError() takes it.
  * @throws {IbsrError} of `kind` (`data` if not given), if it can't be read or is larger than `mostBytes`.
  */
 export function readWhole(
   path: string,
-  { what = path, kind = "data", mostBytes = MOST_BYTES }: { what?: string; kind?: ErrorKind; mostBytes?: number } = {},
+  { what = path, mostBytes = MOST_BYTES, ...error }: {
+    what?: string;
+    mostBytes?: number;
+    kind?: ErrorKind;
+    gone?: string;
+  } = {},
 ): Uint8Array {
   try {
     using file = Deno.openSync(path);
@@ -33,7 +40,7 @@ export function readWhole(
     }
     return Buffer.concat(chunks, length);
   } catch (cause) {
-    throw new IbsrError(kind, `Cannot read ${what}: ${reason(cause)}`, { cause });
+    throw namedFileError(what, cause, error);
   }
 }
 

@@ -2,7 +2,7 @@
  * Policy files as the command line names them: read, and loaded by their engine.
  */
 import { createHash } from "node:crypto";
-import { IbsrError, reason } from "../errors.ts";
+import { namedFileError } from "../files.ts";
 import { chooseEngine } from "../policy/engines.ts";
 import type { Engine, Finding, LoadOptions, Policy, PolicyFile } from "../policy/policy.ts";
 import { readWholeText } from "./named_files.ts";
@@ -26,8 +26,7 @@ export function readPolicyFiles(paths: readonly string[]): PolicyFile[] {
       if (names.length > MOST_FILES) throw new Error(`more than ${MOST_FILES} files are in it`);
       return names.map((e) => e.name).sort().map((name) => readFile(`${path.replace(/\/+$/, "")}/${name}`));
     } catch (cause) {
-      if (cause instanceof IbsrError) throw cause;
-      throw new IbsrError("data", `Cannot read the policy ${path}: ${reason(cause)}`, { cause });
+      throw namedFileError(`the policy ${path}`, cause);
     }
   });
 }

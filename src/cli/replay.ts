@@ -2,6 +2,7 @@
  * `ibsr replay`: capture files through an engine into a spool, with progress on a terminal.
  */
 import { IbsrError, reason } from "../errors.ts";
+import { namedFileError } from "../files.ts";
 import { log } from "../log.ts";
 import { readObjects } from "../objects.ts";
 import { type Frame, readFrames } from "../pcap.ts";
@@ -104,7 +105,7 @@ async function* readFiles(paths: readonly string[], signal: AbortSignal): AsyncG
       file = stack.use(await Deno.open(path));
       size = (await file.stat()).size;
     } catch (cause) {
-      throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
+      throw namedFileError(path, cause);
     }
     const progress = createBar(path);
     let read = 0;

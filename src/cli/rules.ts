@@ -1,7 +1,8 @@
 /**
  * `ibsr rules`: candidate rules of a report in a format that is enforced elsewhere. It writes files and changes nothing.
  */
-import { IbsrError, nearest, reason } from "../errors.ts";
+import { IbsrError, nearest } from "../errors.ts";
+import { fileError } from "../files.ts";
 import { readHostAddresses } from "../rules/lockout.ts";
 import { log } from "../log.ts";
 import type { Abilities } from "../rules/fit.ts";
@@ -36,7 +37,10 @@ export function runRules(values: Values<typeof RULES_OPTIONS>, { print, environm
       hint: `formats with one: ${FORMATS.filter((f) => f.can.expiry).map((f) => f.name).join(", ")}`,
     });
   }
-  const set = parseRuleSet(readWhole(values.from, { mostBytes: MAX_BYTES }), values.from);
+  const set = parseRuleSet(
+    readWhole(values.from, { mostBytes: MAX_BYTES, gone: "`ibsr report` writes rules.json; --from names it" }),
+    values.from,
+  );
   const hostChecked = !values["no-host-check"];
   const plan = normalise(set, {
     allowlist: readAllowlists(values.allowlist).prefixes,
@@ -116,7 +120,7 @@ function writeFiles({ files }: Rendered, { format, out, print }: Target): void {
       print(`${path}\n`);
     }
   } catch (cause) {
-    throw new IbsrError("storage", `Cannot write below ${out}: ${reason(cause)}`, { cause });
+    throw fileError(`write below ${out}`, cause);
   }
 }
 

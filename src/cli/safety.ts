@@ -1,7 +1,8 @@
 /**
  * `ibsr safety`: the proof of each object, and the kernel's own numbers where it lets us load.
  */
-import { EXIT, IbsrError, reason } from "../errors.ts";
+import { EXIT, reason } from "../errors.ts";
+import { namedFileError } from "../files.ts";
 import { log } from "../log.ts";
 import { readObjects } from "../objects.ts";
 import { proveSafety, renderSafety, type SafetyReport, type VerifierStatistics } from "../safety.ts";
@@ -43,8 +44,7 @@ async function judgeObjects(paths: readonly string[]): Promise<Judged[]> {
       try {
         return { name: path, report: await proveSafety(await Deno.readFile(path)), verifier: undefined };
       } catch (cause) {
-        if (cause instanceof IbsrError) throw cause;
-        throw new IbsrError("data", `Cannot read ${path}: ${reason(cause)}`, { cause });
+        throw namedFileError(path, cause);
       }
     }));
   }

@@ -8,7 +8,7 @@
  * takes them out of what it says.
  */
 import { IbsrError } from "../errors.ts";
-import { isSegmentName, listInputs } from "../input.ts";
+import { isSegmentName, listInputs, noSegmentError } from "../input.ts";
 import type { Credentials } from "../s3/endpoints.ts";
 import { type Place, urlOf } from "../s3/request.ts";
 import { type Choice, chooseFiles, readPlace, type SourceFile } from "./choose.ts";
@@ -211,9 +211,7 @@ async function listBucket(engine: QueryEngine, bucket: BucketPlace, options: Sou
     const file = { path: `s3://${path}`, bytes: Number(bytes), etag: etag.replaceAll('"', "") };
     files.push({ file, name: path });
   }
-  if (files.length === 0) {
-    throw new IbsrError("data", `Cannot read s3://${place.bucket}/${prefix}: no segment (*.jsonl) is in it`);
-  }
+  if (files.length === 0) throw noSegmentError(`s3://${place.bucket}/${prefix}`);
   files.sort((a, b) => a.name < b.name ? -1 : 1);
   return {
     files,

@@ -154,9 +154,10 @@ testWith("embedded", "ibsr that is cut anywhere does not start, and says so wher
   }
   for (const length of [offset, 50_000_000, 1_000_000, 4096, 100, 0]) {
     await Deno.truncate(program, length);
-    const outcome = await start(["--version"], { program }).catch((error) => ({ code: 126, stdout: "", error }));
+    const starting = start(["--version"], { program, cwd: folder.path });
+    const outcome = await starting.catch((error) => ({ code: 126, stdout: "", error }));
     assert.equal(outcome.stdout, "", `cut at ${length}`);
-    // A shell is what starts an empty file, and finds nothing to do.
+    // What is no program is a shell's to start: an empty file, and also 100 bytes, in which one is ">" and a name follows.
     if (length > 0) assert.notEqual(outcome.code, 0, `cut at ${length}`);
   }
 });
