@@ -8,10 +8,8 @@ import { createGunzip, createZstdDecompress } from "node:zlib";
 import { IbsrError, reason } from "./errors.ts";
 import { startFrames } from "./zstd.ts";
 
-/** Bytes fed at once: what a decompressor had made of a piece when it fails in it is lost. Larger is no faster. */
-const PIECE_BYTES = 1 << 12;
-/** Bytes that come out at once, at most. */
-const OUT = { chunkSize: 1 << 16 };
+/** Bytes fed at once: a decompressor that fails drops what it had not yet given of a piece, some 16 kB at most. */
+const PIECE_BYTES = 1 << 16;
 
 /**
  * What the chunks hold, in memory that is not written again. What reading them throws, this throws.
@@ -24,7 +22,7 @@ export function decompress(
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const pieces = cut(chunks);
   if (compression === "zstd") return decompressFrames(pieces);
-  return decompressBy(createGunzip(OUT), pieces);
+  return decompressBy(createGunzip(), pieces);
 }
 
 /** The same bytes in pieces of PIECE_BYTES; the last may be shorter. */
@@ -131,7 +129,7 @@ async function* decompressFrames(pieces: AsyncGenerator<Uint8Array>): AsyncGener
     }
   };
   try {
-    while (await fill()) yield* decompressBy(createZstdDecompress(OUT), frame());
+    while (await fill()) yield* decompressBy(createZstdDecompress(), frame());
     if (walker.inside) throw new IbsrError("data", "it can't be decompressed: it ends early");
   } finally {
     await pieces.return(undefined);
