@@ -23,7 +23,16 @@ import {
 import { readDdos, readRatelimit } from "../../src/policy/ebpfsentinel/config_limits.ts";
 import { type Profile, sampleHash, takeSlots } from "../../src/policy/ebpfsentinel/detection.ts";
 import { compileFirewall } from "../../src/policy/ebpfsentinel/firewall.ts";
-import { advanceGate, boundGate, createGate, createGateBounds, passGate } from "../../src/policy/ebpfsentinel/gate.ts";
+import {
+  advanceGate,
+  boundGate,
+  createGate,
+  createGateBounds,
+  createOpening,
+  createRange,
+  openGate,
+  passGate,
+} from "../../src/policy/ebpfsentinel/gate.ts";
 import { bucketRule, type LimitState, passLimit, selectLimits } from "../../src/policy/ebpfsentinel/limits.ts";
 import { createGuards, createPacketEngine, type Packet, placeEvenly } from "../../src/policy/ebpfsentinel/packets.ts";
 import { contains, type Outcome, type Vector } from "./vector.ts";
@@ -143,12 +152,13 @@ function runIpsIntervals({ ips, cells }: Input, profile: Profile): unknown {
   for (const [t, group] of Map.groupBy(list, (cell) => cell.t)) {
     const interval = { beginMs: t * 1000, endMs: (t + group[0]!.dt) * 1000 };
     const ports = group.map(({ port, packets }): PortPackets => {
-      const slot = slots.get(port), state = gates.get(port), matches = { lower: packets, upper: packets };
+      const slot = slots.get(port), state = gates.get(port), matches = { lower: packets, upper: packets, ...interval };
       if (!slot?.feeds || !state) return { packets, matches, gate: undefined };
-      const detections = slot.gate ? boundGate(slot.gate, state, { ...matches, ...interval }) : matches;
+      const opening = slot.gate ? openGate(slot.gate, state, matches) : createOpening();
+      const detections = slot.gate ? boundGate(slot.gate, state, matches, createRange(), opening) : matches;
       detected.min += detections.lower;
       detected.max += detections.upper;
-      return { packets, matches, gate: { rule: slot.gate, state, detections } };
+      return { packets, matches, gate: { rule: slot.gate, opening, detections } };
     });
     const step = stepHost(rule, host, { ...interval, ports, count: ports.length, refused: "never" });
     for (const { port, packets } of group) {

@@ -9,17 +9,7 @@
  * Detections need no time to act: of a port's packets those after the one that completes the count are dropped, and
  * how many these are is known even where the moment is not.
  */
-import {
-  createMatches,
-  createRange,
-  type GateBounds,
-  type GateRule,
-  matchesAtLeast,
-  matchesFor,
-  type Opening,
-  type Range,
-  setMatches,
-} from "./gate.ts";
+import { createRange, matchesAtLeast, matchesFor, type OpenGate, type Range } from "./gate.ts";
 import {
   createDraft,
   EARLIEST_MS,
@@ -57,12 +47,8 @@ export interface PortPackets {
 }
 
 /** A rule that counts: its window, and what it detects in the interval. */
-export interface PortGate {
-  rule: GateRule | undefined;
-  state: GateBounds;
+export interface PortGate extends OpenGate {
   detections: Range;
-  /** What the interval finds of the window, where that was found out. */
-  opening?: Opening | undefined;
 }
 
 /** An interval of a source. */
@@ -114,7 +100,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     result: HostStep = { dropped, begins: "never", fewestPass: 0.5 };
   /** The row of a source whose block is over. */
   const idle = new Float64Array(WIDTH);
-  const detections = createRange(), asked = createMatches(), passing: number[] = [];
+  const detections = createRange(), passing: number[] = [];
   const incomplete: Way = { ...RESTART, most: passing, less: 1 }, trigger: Way = { ...RESTART, begins: true };
   let rule: BlockRule, interval: SourceInterval, ways = 0, starting = 0;
   /** Fields, since V8 makes a new object of each fraction that is put into a variable of a closure. */
@@ -282,8 +268,7 @@ export function createStepHost(hosts: Hosts): StepHost {
     const { ports, count } = interval;
     for (let i = 0; i < count; i++) {
       const { gate, matches } = ports[i]!;
-      if (gate) setMatches(asked, matches, interval);
-      passing[i] = gate ? matchesFor(gate.rule, gate.state, needed, asked, gate.opening) : Infinity;
+      passing[i] = gate ? matchesFor(gate, needed, matches) : Infinity;
     }
   }
 
@@ -297,8 +282,7 @@ export function createStepHost(hosts: Hosts): StepHost {
       only = ports[i]!;
     }
     if (!only?.gate) return enough;
-    setMatches(asked, only.matches, interval);
-    const fewest = matchesAtLeast(only.gate.rule, only.gate.state, enough, asked, only.gate.opening);
+    const fewest = matchesAtLeast(only.gate, enough, only.matches);
     return fewest === Infinity ? enough : fewest;
   }
 

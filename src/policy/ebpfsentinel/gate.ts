@@ -108,17 +108,28 @@ export interface Opening {
   fresh: boolean;
   /** Windows that can open after the first. */
   more: number;
+  /** Matches in the window so far: none where it is fresh. */
+  fewest: number;
+  most: number;
 }
 
 export function createOpening(): Opening {
-  return { fresh: false, more: 0.5 };
+  return { fresh: false, more: 0.5, fewest: 0.5, most: 0.5 };
 }
 
 /** Finds it out; put into `into`. */
 export function openGate(rule: GateRule, gate: GateBounds, matches: Matches, into = createOpening()): Opening {
   into.fresh = isFresh(rule, gate, matches.beginMs);
   into.more = countOpenings(rule, gate, matches, into.fresh);
+  into.fewest = into.fresh ? 0 : gate.fewest;
+  into.most = into.fresh ? 0 : gate.most;
   return into;
+}
+
+/** A rule, and what an interval finds of its window; without one every match gets through. */
+export interface OpenGate {
+  rule: GateRule | undefined;
+  opening: Opening;
 }
 
 /** How many of the matches get through, at least and at most; put into `into`. */
@@ -127,13 +138,11 @@ export function boundGate(
   gate: GateBounds,
   matches: Matches,
   into = createRange(),
-  opening?: Opening,
+  opening = openGate(rule, gate, matches),
 ): Range {
-  const { type, count: N } = rule, { lower: m, upper: M } = matches;
+  const { type, count: N } = rule, { lower: m, upper: M } = matches, { more, fewest: n, most: N0 } = opening;
   into.lower = into.upper = 0;
   if (M === 0) return into;
-  const { fresh, more } = opening ?? openGate(rule, gate, matches);
-  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
   if (type === "limit") {
     into.lower = Math.min(m, Math.max(0, N - N0));
     into.upper = Math.min(M, Math.max(0, N - n) + more * N);
@@ -165,10 +174,13 @@ export function takeRoom(rule: GateRule, gate: GateBounds, matches: Matches, int
 }
 
 /** The gate after the matches. */
-export function advanceGate(rule: GateRule, gate: GateBounds, matches: Matches, opening?: Opening): void {
-  if (matches.upper === 0) return;
-  const { fresh, more } = opening ?? openGate(rule, gate, matches);
-  advance(rule, gate, matches, fresh, more);
+export function advanceGate(
+  rule: GateRule,
+  gate: GateBounds,
+  matches: Matches,
+  { fresh, more } = openGate(rule, gate, matches),
+): void {
+  if (matches.upper > 0) advance(rule, gate, matches, fresh, more);
 }
 
 function advance(rule: GateRule, gate: GateBounds, matches: Matches, fresh: boolean, more: number): void {
@@ -193,17 +205,10 @@ function advance(rule: GateRule, gate: GateBounds, matches: Matches, fresh: bool
  * The fewest matches that let `wanted` through for certain, up to `matches.upper`; Infinity if not even so many do:
  * `boundGate` solved for the matches.
  */
-export function matchesFor(
-  rule: GateRule | undefined,
-  gate: GateBounds,
-  wanted: number,
-  matches: Matches,
-  opening?: Opening,
-): number {
+export function matchesFor({ rule, opening }: OpenGate, wanted: number, { upper: M }: Range): number {
   if (wanted <= 0) return 0;
   if (!rule) return wanted;
-  const { type, count: N } = rule, { fresh, more } = opening ?? openGate(rule, gate, matches);
-  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  const { type, count: N } = rule, { more, fewest: n, most: N0 } = opening;
   let fewest = Infinity;
   if (type === "limit") {
     if (wanted <= N - N0) fewest = wanted;
@@ -211,21 +216,14 @@ export function matchesFor(
     if (more > 0) fewest = (wanted - 1) * N + (more + 1) * (N - 1) + 1;
     else fewest = n === N0 ? (wanted + Math.floor(n / N)) * N - n : wanted * N;
   } else if (wanted <= 1 && N0 < N) fewest = N - n + more * (N - 1);
-  return fewest <= matches.upper ? fewest : Infinity;
+  return fewest <= M ? fewest : Infinity;
 }
 
 /** The fewest matches that can let `wanted` through; Infinity if `matches.upper` can't. */
-export function matchesAtLeast(
-  rule: GateRule | undefined,
-  gate: GateBounds,
-  wanted: number,
-  matches: Matches,
-  opening?: Opening,
-): number {
+export function matchesAtLeast({ rule, opening }: OpenGate, wanted: number, { upper: M }: Range): number {
   if (wanted <= 0) return 0;
-  if (!rule) return wanted <= matches.upper ? wanted : Infinity;
-  const { type, count: N } = rule, { fresh, more } = opening ?? openGate(rule, gate, matches);
-  const n = fresh ? 0 : gate.fewest, N0 = fresh ? 0 : gate.most;
+  if (!rule) return wanted <= M ? wanted : Infinity;
+  const { type, count: N } = rule, { more, fewest: n, most: N0 } = opening;
   let fewest = Infinity;
   if (type === "limit") {
     if (wanted <= Math.max(0, N - n) + more * N) fewest = wanted;
@@ -238,5 +236,5 @@ export function matchesAtLeast(
     else fewest = missing % 2 === 0 ? missing / 2 * N : (missing + 1) / 2 * N - completed;
     fewest = Math.max(wanted, fewest);
   }
-  return fewest <= matches.upper ? fewest : Infinity;
+  return fewest <= M ? fewest : Infinity;
 }

@@ -301,7 +301,7 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     if (everyPort) {
       const { matches } = ports[0]!;
       matches.lower = 0;
-      ports[0]!.gate = { rule: undefined, state: createGateBounds(), detections: matches, opening: undefined };
+      ports[0]!.gate = { rule: undefined, opening: ports[0]!.opening, detections: matches };
     }
     if (matched === 0 && !everyPort && (known.trusted || !present.host || isResting(present.host))) {
       advanceGates(interval, mayDrop ? 0 : Infinity);
@@ -353,7 +353,6 @@ export function startSimulation(simulated: Simulated, { sources }: SimulatedStre
     if (known.counted === "unknown" || !bySource) port.matches.lower = 0;
     port.gate = port.own;
     port.own.rule = bySource ? rule : undefined;
-    port.own.state = state;
   }
 
   /** Takes the windows of rules along, to which so many matches come at the least. */
@@ -461,7 +460,7 @@ function createPort(): Port {
   const detections = createRange(),
     state = createGateBounds(),
     opening = createOpening(),
-    own = { rule: undefined, state, detections, opening };
+    own = { rule: undefined, opening, detections };
   return {
     packets: 0.5,
     matches: createRange(),

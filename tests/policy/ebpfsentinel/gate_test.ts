@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { boundGate, type GateRule, matchesAtLeast, matchesFor } from "../../../src/policy/ebpfsentinel/gate.ts";
+import {
+  boundGate,
+  type GateRule,
+  matchesAtLeast,
+  matchesFor,
+  openGate,
+} from "../../../src/policy/ebpfsentinel/gate.ts";
 import { randomOf } from "./traces.ts";
 
 Deno.test("matchesFor() and matchesAtLeast() give the fewest matches for which boundGate() says so, of 20,000 random gates", () => {
@@ -21,8 +27,9 @@ Deno.test("matchesFor() and matchesAtLeast() give the fewest matches for which b
     const surely = search((n) => boundGate(rule, gate, { lower: n, upper: n, ...at }).lower >= wanted);
     const perhaps = search((n) => boundGate(rule, gate, { lower: 0, upper: n, ...at }).upper >= wanted);
     const where = JSON.stringify({ rule, gate, upper, wanted, at });
-    assert.equal(matchesFor(rule, gate, wanted, { lower: 0, upper, ...at }), surely, where);
-    assert.equal(matchesAtLeast(rule, gate, wanted, { lower: 0, upper, ...at }), perhaps, where);
+    const matches = { lower: 0, upper, ...at }, open = { rule, opening: openGate(rule, gate, matches) };
+    assert.equal(matchesFor(open, wanted, matches), surely, where);
+    assert.equal(matchesAtLeast(open, wanted, matches), perhaps, where);
     if (surely < Infinity && perhaps < Infinity) found++;
   }
   assert.ok(found > 2000, `${found}`);
