@@ -27,7 +27,7 @@ export class IbsrError extends Error {
   readonly hint: string | undefined;
 
   /** `message` is the action that failed, a colon, and the present state. */
-  constructor(kind: ErrorKind, message: string, options: { hint?: string; cause?: unknown } = {}) {
+  constructor(kind: ErrorKind, message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.name = "IbsrError";
     this.kind = kind;

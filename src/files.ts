@@ -1,5 +1,6 @@
 /**
- * Files, written so that nothing is lost or seen half: what the spool, the ledger, reports and units have in common.
+ * Files, read in pieces, and written so that nothing is lost or seen half: what the spool, the ledger, reports and units
+ * have in common.
  */
 import { type ErrorKind, IbsrError, reason } from "./errors.ts";
 
@@ -33,20 +34,17 @@ export function fileError(
   { gone, kind }: { gone?: string; kind?: ErrorKind } = {},
 ): IbsrError {
   if (cause instanceof IbsrError) return cause;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined, denied = code === "EACCES";
-  const hint = code === "ENOSPC"
-    ? "`df` shows free space; --max-bytes bounds the spool"
-    : code === "ENOENT"
-    ? gone
-    : denied
-    ? "`namei -l PATH` shows whose it is, and each folder on the way to it"
-    : undefined;
-  return new IbsrError(
-    kind ?? (denied || code === "EPERM" ? "permission" : "storage"),
-    `Cannot ${action}: ${reason(cause)}`,
-    { ...(hint === undefined ? {} : { hint }), cause },
-  );
+  const code = cause instanceof Error && "code" in cause ? cause.code as string : "";
+  const found = code === "EACCES" || code === "EPERM" ? "permission" : "storage";
+  const hint = code === "ENOENT" ? gone : HINTS[code];
+  return new IbsrError(kind ?? found, `Cannot ${action}: ${reason(cause)}`, { hint, cause });
 }
+
+/** What to try, by the error's code. */
+const HINTS: Readonly<Record<string, string>> = {
+  EACCES: "`namei -l PATH` shows whose it is, and each folder on the way to it",
+  ENOSPC: "`df` shows free space; --max-bytes bounds the spool",
+};
 
 /** What reading a file that a user named threw, as fileError(); `what`: the file, in words. */
 export function namedFileError(
@@ -58,6 +56,28 @@ export function namedFileError(
   } = {},
 ): IbsrError {
   return fileError(`read ${what}`, cause, { kind, gone });
+}
+
+/**
+ * A file's bytes, in pieces, each read into the room that is given for it.
+ *
+ * @param fail Makes an error of ours of what goes wrong.
+ */
+export async function* readPieces(
+  path: string,
+  room: () => Uint8Array,
+  fail: (cause: unknown) => IbsrError,
+): AsyncGenerator<Uint8Array> {
+  try {
+    using file = await Deno.open(path);
+    for (;;) {
+      const piece = room(), length = await file.read(piece);
+      if (length === null) return;
+      yield piece.subarray(0, length);
+    }
+  } catch (cause) {
+    throw fail(cause);
+  }
 }
 
 /** Writes all of `bytes`: one write(2) may take only a part. */

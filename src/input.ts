@@ -3,7 +3,7 @@
  */
 import { decompress } from "./decompress.ts";
 import { IbsrError } from "./errors.ts";
-import { fileError, namedFileError } from "./files.ts";
+import { fileError, namedFileError, readPieces } from "./files.ts";
 
 /** One file of snapshots. */
 export interface Input {
@@ -74,8 +74,10 @@ function* walk(directory: string): Generator<string> {
 
 /** One file of snapshots, plain or compressed as its name says. `bytes`: its size, if that is known. */
 export function openInput(path: string, bytes = Deno.statSync(path).size): Input {
+  const gone = "a collector may have sealed or pruned it meanwhile: try again";
+  const failed = (cause: unknown) => fileError(`read ${path}`, cause, { gone });
   return {
-    ...makeInput({ path, bytes, open: (room = () => makeRoom({ path, bytes })) => readPieces(path, room) }),
+    ...makeInput({ path, bytes, open: (room = () => makeRoom({ path, bytes })) => readPieces(path, room, failed) }),
     local: true,
   };
 }
@@ -121,17 +123,4 @@ export function makeInput(
 
 function compressionOf(path: string): "gzip" | "zstd" | undefined {
   return path.endsWith(".gz") ? "gzip" : path.endsWith(".zst") ? "zstd" : undefined;
-}
-
-async function* readPieces(path: string, room: () => Uint8Array): AsyncGenerator<Uint8Array> {
-  try {
-    using file = await Deno.open(path);
-    for (;;) {
-      const piece = room(), length = await file.read(piece);
-      if (length === null) return;
-      yield piece.subarray(0, length);
-    }
-  } catch (cause) {
-    throw fileError(`read ${path}`, cause, { gone: "a collector may have sealed or pruned it meanwhile: try again" });
-  }
 }

@@ -164,9 +164,7 @@ export function parseConfig(
   { path, commands }: { path: string; commands: readonly Command[] },
 ): Config {
   const fail = (offset: number, message: string, hint?: string): never => {
-    throw new IbsrError("usage", `Cannot use the config file: ${place(path, text, offset)}: ${message}`, {
-      ...(hint ? { hint } : {}),
-    });
+    throw new IbsrError("usage", `Cannot use the config file: ${place(path, text, offset)}: ${message}`, { hint });
   };
   let root: unknown;
   try {

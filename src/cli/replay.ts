@@ -2,7 +2,7 @@
  * `ibsr replay`: capture files through an engine into a spool, with progress on a terminal.
  */
 import { IbsrError, reason } from "../errors.ts";
-import { namedFileError } from "../files.ts";
+import { namedFileError, readPieces } from "../files.ts";
 import { log } from "../log.ts";
 import { readObjects } from "../objects.ts";
 import { type Frame, readFrames } from "../pcap.ts";
@@ -99,17 +99,14 @@ async function chooseEngine(options: ReplayFilesOptions, stack: DisposableStack)
 /** The frames of all files, in their order; warnings and progress go to standard error. */
 async function* readFiles(paths: readonly string[], signal: AbortSignal): AsyncGenerator<Frame[]> {
   for (const path of paths) {
-    using stack = new DisposableStack();
-    let file: Deno.FsFile, size: number;
-    try {
-      file = stack.use(await Deno.open(path));
-      size = (await file.stat()).size;
-    } catch (cause) {
-      throw namedFileError(path, cause);
-    }
-    const progress = createBar(path);
+    const failed = (cause: unknown) => namedFileError(path, cause);
+    const { size } = await Deno.stat(path).catch((cause) => {
+      throw failed(cause);
+    });
+    const progress = createBar(path), room = new Uint8Array(1 << 16);
     let read = 0;
-    const { frames, summary } = readFrames(readPieces(file, (bytes) => void (read += bytes)), { name: path });
+    const counted = countBytes(readPieces(path, () => room, failed), (bytes) => void (read += bytes));
+    const { frames, summary } = readFrames(counted, { name: path });
     try {
       for await (const batch of frames) {
         if (signal.aborted) return;
@@ -126,11 +123,12 @@ async function* readFiles(paths: readonly string[], signal: AbortSignal): AsyncG
   }
 }
 
-/** A file's bytes, in pieces that are valid until the next. */
-async function* readPieces(file: Deno.FsFile, add: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  const room = new Uint8Array(1 << 16);
-  for (let length; (length = await file.read(room)) !== null;) {
-    add(length);
-    yield room.subarray(0, length);
+async function* countBytes(
+  pieces: AsyncIterable<Uint8Array>,
+  add: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) {
+    add(piece.length);
+    yield piece;
   }
 }

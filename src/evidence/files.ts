@@ -63,9 +63,7 @@ function readApart(worker: Worker): FileReader {
           if (!outcome) continue;
           if (outcome.failed === undefined) return;
           const { kind, message, hint } = outcome.failed;
-          throw kind === undefined
-            ? new Error(message)
-            : new IbsrError(kind, message, hint === undefined ? {} : { hint });
+          throw kind === undefined ? new Error(message) : new IbsrError(kind, message, { hint });
         }
       },
       get bytes() {

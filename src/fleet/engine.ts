@@ -178,7 +178,7 @@ export function engineError(
   if (state.length > 600) state = `${state.slice(0, 450)} … ${state.slice(-140)}`;
   const number = code === 0 ? "" : ` (ClickHouse error ${code})`;
   return new IbsrError(kind, `Cannot ${action}: ${state}${number}`, {
-    ...hint === undefined ? {} : { hint },
+    hint,
     cause: { code },
   });
 }

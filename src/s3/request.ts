@@ -369,7 +369,7 @@ export function refusal(answer: Answer, action: string, { isReader = false } = {
   const cause: Refusal = { status, code };
   const denied = status === 401 || status === 403;
   return new IbsrError(denied ? "permission" : "network", `Cannot ${action}: ${state.filter(Boolean).join(" ")}`, {
-    ...hint === undefined ? {} : { hint },
+    hint,
     cause,
   });
 }
